@@ -1,0 +1,55 @@
+"""Every error that nescio raises on purpose.
+
+::
+
+    NescioError
+    ├── UsageError            an option, name or argument that cannot be used
+    │   └── RuleError         a refusal rule that cannot be parsed or applied
+    ├── DataError             images or labels that cannot be used
+    │   ├── UnreadableImage   one image file that cannot be decoded
+    │   └── DownloadError     a named data set that cannot be fetched
+    ├── ArchitectureError     a network that does not fit the data or cannot be built
+    ├── DivergenceError       training produced a loss that is not finite
+    └── ModelFileError        a model file that is damaged, foreign, newer or does not match
+
+A message is one line: what was expected, what came, and the mend. The command
+line prints it after ``error:`` and exits with status 2.
+"""
+
+from __future__ import annotations
+
+
+class NescioError(Exception):
+    """Base class of every error that nescio raises on purpose."""
+
+
+class UsageError(NescioError, ValueError):
+    """An option, a name or an argument is unknown or out of range."""
+
+
+class RuleError(UsageError):
+    """A refusal rule cannot be parsed, or the model lacks what it needs."""
+
+
+class DataError(NescioError, ValueError):
+    """Images or labels cannot be used as they are."""
+
+
+class UnreadableImage(DataError):  # noqa: N818 - the name says what it is, as in Pillow
+    """One image file cannot be decoded."""
+
+
+class DownloadError(DataError):
+    """A named data set is not on this machine and cannot be fetched."""
+
+
+class ArchitectureError(NescioError, ValueError):
+    """A network cannot be built, or does not fit the images or the classes."""
+
+
+class DivergenceError(NescioError):
+    """Training produced a loss that is not finite, before one pass was complete."""
+
+
+class ModelFileError(NescioError, ValueError):
+    """A model file is damaged, foreign, newer than this version or does not match."""

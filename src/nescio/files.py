@@ -1,0 +1,62 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``target``; move it there if the block succeeds.
+
+    A reader of ``target`` sees the old file or the whole new one, never a part:
+    a full disk, an exception or Ctrl-C in the block leaves the old file as it was.
+
+    Args:
+        target: Where the file shall be. Its folder is made when missing.
+
+    Yields:
+        An empty file in the same folder, for the block to write.
+
+    Raises:
+        OSError: The folder cannot be made or written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _synchronise(temporary)
+        # mkstemp makes files private; a result should be as readable as any other file.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write ``content`` to ``target``, whole or not at all."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(target: Path, content: str) -> None:
+    """Write ``content`` to ``target`` as UTF-8, whole or not at all."""
+    write_bytes(target, content.encode("utf-8"))
+
+
+def _synchronise(path: Path) -> None:
+    """Bring the file to the disk, so that the rename never outruns its content."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,163 @@
+"""What a rule answers: for each image a label, or a refusal with its reason.
+
+Axes: ``N`` images, ``C`` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+
+class Reason(StrEnum):
+    """Why an image was refused."""
+
+    AMBIGUOUS = "ambiguous"
+    UNFAMILIAR = "unfamiliar"
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What a rule says of ``N`` images; the part of a decision that the rule decides.
+
+    Attributes:
+        top: ``(N,)`` int64, the class that would be answered.
+        proposed: ``(N, C)`` bool, the classes that the rule puts forward.
+        ambiguous: ``(N,)`` bool, refused because the answer is.
+        unfamiliar: ``(N,)`` bool, refused because the image is; it takes precedence.
+        doubt: ``(N,)`` float32, larger where the rule is nearer to refusing.
+    """
+
+    top: Tensor
+    proposed: Tensor
+    ambiguous: Tensor
+    unfamiliar: Tensor
+    doubt: Tensor
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer for one image.
+
+    Attributes:
+        label: The class answered, ``None`` when refused.
+        accepted: Whether there is an answer.
+        reason: Why not, ``None`` when accepted.
+        forced: The class that would be answered if an answer were compulsory.
+        proposed: The classes that the rule puts forward: none, one or several.
+        probability: Posterior predictive probability of each class.
+        median: Median over the sampled networks of each class's probability.
+        scores: The scores behind the decision, by name.
+        samples: How many networks were sampled.
+    """
+
+    label: str | None
+    accepted: bool
+    reason: Reason | None
+    forced: str
+    proposed: tuple[str, ...]
+    probability: Mapping[str, float]
+    median: Mapping[str, float]
+    scores: Mapping[str, float]
+    samples: int
+
+    def __str__(self) -> str:
+        """For a person: the label, or "I don't know" and why."""
+        if self.accepted:
+            return f"{self.label}"
+        between = f", between {' and '.join(self.proposed)}" if len(self.proposed) > 1 else ""
+        return f"I don't know ({self.reason}{between})"
+
+
+@dataclass(frozen=True)
+class Decisions(Sequence[Decision]):
+    """The answers for ``N`` images, as tensors; indexing gives a :class:`Decision`.
+
+    Attributes:
+        classes: The ``C`` class names.
+        verdicts: What the rule says.
+        forced: ``(N,)`` int64, the class answered if an answer were compulsory.
+        probability: ``(N, C)`` float32, posterior predictive probabilities.
+        median: ``(N, C)`` float32, medians of the sampled probabilities.
+        scores: Named scores, each ``(N,)`` float32.
+        samples: How many networks were sampled.
+    """
+
+    classes: tuple[str, ...]
+    verdicts: Verdicts
+    forced: Tensor
+    probability: Tensor
+    median: Tensor
+    scores: Mapping[str, Tensor]
+    samples: int
+
+    def __len__(self) -> int:
+        return self.forced.shape[0]
+
+    @property
+    def accepted(self) -> Tensor:
+        """``(N,)`` bool: which images have an answer."""
+        return ~(self.verdicts.ambiguous | self.verdicts.unfamiliar)
+
+    @property
+    def refused(self) -> int:
+        """How many images have no answer."""
+        return len(self) - int(self.accepted.sum())
+
+    def __getitem__(self, index: int) -> Decision:  # type: ignore[override]
+        """The answer for one image; slices are not offered, index the tensors instead."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        accepted = bool(self.accepted[index])
+        return Decision(
+            label=self.classes[int(self.verdicts.top[index])] if accepted else None,
+            accepted=accepted,
+            reason=None if accepted else self._reason(index),
+            forced=self.classes[int(self.forced[index])],
+            proposed=tuple(
+                self.classes[c] for c in self.verdicts.proposed[index].nonzero().flatten().tolist()
+            ),
+            probability=dict(zip(self.classes, self.probability[index].tolist(), strict=True)),
+            median=dict(zip(self.classes, self.median[index].tolist(), strict=True)),
+            scores={name: float(score[index]) for name, score in self.scores.items()},
+            samples=self.samples,
+        )
+
+    def __iter__(self) -> Iterator[Decision]:
+        return (self[i] for i in range(len(self)))
+
+    def _reason(self, index: int) -> Reason:
+        unfamiliar = bool(self.verdicts.unfamiliar[index])
+        return Reason.UNFAMILIAR if unfamiliar else Reason.AMBIGUOUS
+
+    @staticmethod
+    def concatenate(parts: Sequence[Decisions]) -> Decisions:
+        """Join the decisions of successive chunks of images."""
+        if not parts:
+            raise ValueError("no decisions to join")
+        first = parts[0]
+
+        def join(pick: str) -> Tensor:
+            return torch.cat([getattr(part.verdicts, pick) for part in parts])
+
+        return Decisions(
+            classes=first.classes,
+            verdicts=Verdicts(
+                top=join("top"),
+                proposed=join("proposed"),
+                ambiguous=join("ambiguous"),
+                unfamiliar=join("unfamiliar"),
+                doubt=join("doubt"),
+            ),
+            forced=torch.cat([part.forced for part in parts]),
+            probability=torch.cat([part.probability for part in parts]),
+            median=torch.cat([part.median for part in parts]),
+            scores={
+                name: torch.cat([part.scores[name] for part in parts]) for name in first.scores
+            },
+            samples=first.samples,
+        )
