@@ -1,0 +1,45 @@
+"""Bayesian inference for networks: model, guide, ELBO, and the fit.
+
+Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`guide`,
+:mod:`elbo`, :mod:`recipe`, :mod:`fit`. Each of prior, likelihood and guide is a
+protocol with small implementations and can be replaced alone.
+"""
+
+from nescio.inference.elbo import Elbo, estimate_elbo
+from nescio.inference.fit import Epoch, Fit, fit_guide
+from nescio.inference.guide import Guide, MeanField
+from nescio.inference.likelihood import Categorical, Likelihood
+from nescio.inference.model import BayesianNetwork, random_parameters
+from nescio.inference.prior import (
+    LaplacePrior,
+    LayeredPrior,
+    NormalPrior,
+    Prior,
+    ScaledNormalPrior,
+    parse_prior,
+)
+from nescio.inference.recipe import ARTICLE, DEFAULT, RECIPES, Recipe
+
+__all__ = [
+    "ARTICLE",
+    "DEFAULT",
+    "RECIPES",
+    "BayesianNetwork",
+    "Categorical",
+    "Elbo",
+    "Epoch",
+    "Fit",
+    "Guide",
+    "LaplacePrior",
+    "LayeredPrior",
+    "Likelihood",
+    "MeanField",
+    "NormalPrior",
+    "Prior",
+    "Recipe",
+    "ScaledNormalPrior",
+    "estimate_elbo",
+    "fit_guide",
+    "parse_prior",
+    "random_parameters",
+]

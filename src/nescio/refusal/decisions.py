@@ -29,14 +29,18 @@ class Verdicts:
         proposed: ``(N, C)`` bool, the classes that the rule puts forward.
         ambiguous: ``(N,)`` bool, refused because the answer is.
         unfamiliar: ``(N,)`` bool, refused because the image is; it takes precedence.
-        doubt: ``(N,)`` float32, larger where the rule is nearer to refusing.
+        ambiguity: ``(N,)`` float32, larger where the answer is less sure; it ranks
+            images for risk-coverage curves.
+        unfamiliarity: ``(N,)`` float32, larger where the image is stranger; it ranks
+            images for detection figures. A rule with one score gives it twice.
     """
 
     top: Tensor
     proposed: Tensor
     ambiguous: Tensor
     unfamiliar: Tensor
-    doubt: Tensor
+    ambiguity: Tensor
+    unfamiliarity: Tensor
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,8 @@ class Decisions(Sequence[Decision]):
                 proposed=join("proposed"),
                 ambiguous=join("ambiguous"),
                 unfamiliar=join("unfamiliar"),
-                doubt=join("doubt"),
+                ambiguity=join("ambiguity"),
+                unfamiliarity=join("unfamiliarity"),
             ),
             forced=torch.cat([part.forced for part in parts]),
             probability=torch.cat([part.probability for part in parts]),

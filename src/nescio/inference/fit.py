@@ -1,0 +1,248 @@
+"""Stochastic variational inference: fit the guide by gradient steps on the ELBO."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nescio.data.images import ImageSet, to_float
+from nescio.errors import DataError, DivergenceError
+from nescio.inference.elbo import estimate_elbo
+from nescio.inference.guide import MeanField
+from nescio.inference.likelihood import Categorical, Likelihood
+from nescio.inference.model import BayesianNetwork, random_parameters
+from nescio.inference.prior import Prior, parse_prior
+from nescio.inference.recipe import Recipe
+from nescio.network import check_fit
+from nescio.progress import SILENT, Reporter
+
+CHECK_EVERY = 100
+"""Steps between two looks at whether the loss is finite; each look waits for the device."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training images showed; all per image, in nats.
+
+    Attributes:
+        epoch: 1 for the first.
+        elbo: ``log_likelihood - kl_weight * kl``; the loss with the other sign.
+        log_likelihood: E_q[log p(y | x, w)].
+        kl: KL(q || p), divided by the images that each step speaks for.
+        seconds: How long the pass took.
+    """
+
+    epoch: int
+    elbo: float
+    log_likelihood: float
+    kl: float
+    seconds: float
+
+    @property
+    def loss(self) -> float:
+        """The figure that the article prints after each pass."""
+        return -self.elbo
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted posterior.
+
+    Attributes:
+        network: The network; its parameters that are not random hold their fitted
+            values, the random ones are to be drawn from ``guide``.
+        guide: The fitted guide.
+        history: One entry for each complete pass.
+        stopped: Why training ended before the last pass, or ``None``.
+    """
+
+    network: nn.Module
+    guide: MeanField
+    history: tuple[Epoch, ...]
+    stopped: Literal["diverged", "interrupted"] | None = None
+
+
+def fit_guide(
+    network: nn.Module,
+    train: ImageSet,
+    recipe: Recipe,
+    *,
+    prior: Prior | None = None,
+    likelihood: Likelihood | None = None,
+    seed: int = 0,
+    device: torch.device | None = None,
+    reporter: Reporter = SILENT,
+) -> Fit:
+    """Fit a mean-field posterior over the weights of ``network``.
+
+    The same seed gives the same fit on the same machine. PyTorch's global random
+    state is as it was afterwards, and ``network`` itself is not changed.
+
+    Args:
+        network: Any module from ``(n, K, H, W)`` to logits ``(n, C)``.
+        train: Labelled images.
+        recipe: How to fit.
+        prior: Instead of the one that the recipe names.
+        likelihood: Instead of the categorical one.
+        seed: Of the initialisation, the shuffling and the weight noise.
+        device: Where to compute; the CPU when ``None``.
+        reporter: Told of each pass.
+
+    Returns:
+        The fit. When the loss stopped being finite, or Ctrl-C came, after at least
+        one complete pass, the state after the last complete pass, with ``stopped``.
+
+    Raises:
+        DataError: No images, or no labels.
+        ArchitectureError: The network does not fit the images or the classes.
+        DivergenceError: The loss was not finite within the first pass.
+        KeyboardInterrupt: Within the first pass.
+    """
+    if len(train) == 0:
+        raise DataError(f"{train.name}: no image to train on")
+    device = device or torch.device("cpu")
+    network = copy.deepcopy(network).to(device)
+    check_fit(network, to_float(train.images[:2].to(device)), len(train.classes))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        run = _Run(network, train, recipe, prior, likelihood, seed, device)
+        return run.all_epochs(reporter)
+
+
+class _Diverged(Exception):
+    """The loss is not finite."""
+
+
+class _Run:
+    """One run of stochastic variational inference: the moving parts, kept together."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: ImageSet,
+        recipe: Recipe,
+        prior: Prior | None,
+        likelihood: Likelihood | None,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.recipe = recipe
+        self.network = network.train()
+        self.images = train.images.to(device)
+        self.labels = train.require_labels().to(device)
+        self.shuffler = torch.Generator().manual_seed(seed)
+        self.bayesian = BayesianNetwork(
+            network,
+            prior or parse_prior(recipe.prior),
+            likelihood or Categorical(),
+            len(train),
+            scale_likelihood=recipe.scale_likelihood,
+        )
+        self.guide = self._initial_guide()
+        random = random_parameters(network)
+        fixed = [
+            p for name, p in network.named_parameters() if p.requires_grad and name not in random
+        ]
+        self.optimiser = torch.optim.Adam(
+            [*self.guide.parameters(), *fixed], lr=recipe.learning_rate, fused=True
+        )
+        self.scheduler = self._scheduler(len(train))
+
+    def all_epochs(self, reporter: Reporter) -> Fit:
+        history: list[Epoch] = []
+        kept = self._snapshot(history)
+        steps = self.recipe.steps_per_epoch(len(self.images))
+        try:
+            with reporter.task("training", steps * self.recipe.epochs, "steps") as task:
+                for epoch in range(1, self.recipe.epochs + 1):
+                    start = time.perf_counter()
+                    totals = torch.zeros(4, dtype=torch.float64, device=self.images.device)
+                    for count, batch in enumerate(self._batches(), 1):
+                        totals += self._step(batch)
+                        task.advance()
+                        if count % CHECK_EVERY == 0:
+                            _check_finite(totals)
+                    _check_finite(totals)
+                    history.append(_summary(epoch, totals, time.perf_counter() - start))
+                    kept = self._snapshot(history)
+                    task.advance(0, _status(history[-1], self.recipe.epochs))
+        except _Diverged:
+            return self._stopped(kept, "diverged")
+        except KeyboardInterrupt:
+            if not history:
+                raise
+            return self._stopped(kept, "interrupted")
+        return kept
+
+    def _batches(self) -> Iterator[Tensor]:
+        order = torch.randperm(len(self.images), generator=self.shuffler)
+        return iter(order.to(self.images.device).split(self.recipe.batch_size))
+
+    def _step(self, batch: Tensor) -> Tensor:
+        """One step; gives loss, log-likelihood, KL and the images that it spoke for."""
+        x, y = to_float(self.images[batch]), self.labels[batch]
+        elbo = estimate_elbo(
+            self.bayesian.model, self.guide, x, y, analytic_kl=self.recipe.analytic_kl
+        )
+        size = len(self.images) if self.recipe.scale_likelihood else len(batch)
+        loss = self.recipe.kl_weight * elbo.kl - elbo.log_likelihood
+        self.optimiser.zero_grad(set_to_none=True)
+        # The article's loss is a sum; a mean keeps Adam's epsilon small beside the gradient.
+        (loss if not self.recipe.scale_likelihood else loss / size).backward()
+        self.optimiser.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        parts = torch.stack([loss.detach(), elbo.log_likelihood.detach(), elbo.kl.detach()])
+        return torch.cat([parts.double(), parts.new_full((1,), size, dtype=torch.float64)])
+
+    def _initial_guide(self) -> MeanField:
+        parameters = {n: p.detach() for n, p in random_parameters(self.network).items()}
+        if self.recipe.initial_scale is None:
+            return MeanField.standard_normal(parameters, self.shuffler)
+        return MeanField.around(parameters, self.recipe.initial_scale)
+
+    def _scheduler(self, size: int) -> torch.optim.lr_scheduler.OneCycleLR | None:
+        if self.recipe.schedule == "constant":
+            return None
+        return torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            max_lr=self.recipe.learning_rate,
+            # One step is too short for a cycle: its phases would have no length.
+            total_steps=max(self.recipe.epochs * self.recipe.steps_per_epoch(size), 10),
+            pct_start=0.1,
+        )
+
+    def _snapshot(self, history: list[Epoch]) -> Fit:
+        return Fit(copy.deepcopy(self.network).eval(), self.guide.clone(), tuple(history))
+
+    def _stopped(self, kept: Fit, why: Literal["diverged", "interrupted"]) -> Fit:
+        if not kept.history:
+            raise DivergenceError(
+                "training diverged in the first pass (the loss is not finite); lower "
+                f"--learning-rate (it was {self.recipe.learning_rate:g})"
+            )
+        return Fit(kept.network, kept.guide, kept.history, why)
+
+
+def _check_finite(totals: Tensor) -> None:
+    if not math.isfinite(float(totals[0])):
+        raise _Diverged
+
+
+def _summary(epoch: int, totals: Tensor, seconds: float) -> Epoch:
+    loss, log_likelihood, kl, images = totals.tolist()
+    return Epoch(epoch, -loss / images, log_likelihood / images, kl / images, seconds)
+
+
+def _status(epoch: Epoch, epochs: int) -> str:
+    return (
+        f"pass {epoch.epoch}/{epochs}: ELBO {epoch.elbo:.4g} = "
+        f"log-likelihood {epoch.log_likelihood:.4g} - KL {epoch.kl:.4g} nats/image"
+    )

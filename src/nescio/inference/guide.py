@@ -1,0 +1,113 @@
+"""Guides: the family of distributions in which the posterior is sought."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+import pyro
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Guide(Protocol):
+    """What inference fits and prediction draws from."""
+
+    def __call__(self, x: Tensor | None = None, y: Tensor | None = None) -> Mapping[str, Tensor]:
+        """The Pyro program: sample every weight at the model's own sites."""
+        ...
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimiser changes."""
+        ...
+
+    def draw(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """One network's weights, by name."""
+        ...
+
+
+class MeanField:
+    """An independent Normal for every weight and bias: q(w) = prod Normal(loc, scale).
+
+    ``scale = softplus(raw_scale)``. The parameters are held here and not in Pyro's
+    global store, so two models in one process cannot touch each other.
+
+    Attributes:
+        loc: The mean of each parameter, by name.
+        raw_scale: The scale of each parameter before softplus, by name.
+    """
+
+    def __init__(self, loc: Mapping[str, Tensor], raw_scale: Mapping[str, Tensor]) -> None:
+        self.loc = {name: nn.Parameter(value.detach().clone()) for name, value in loc.items()}
+        self.raw_scale = {
+            name: nn.Parameter(value.detach().clone()) for name, value in raw_scale.items()
+        }
+
+    @staticmethod
+    def around(parameters: Mapping[str, Tensor], scale: float) -> MeanField:
+        """Begin at the network's own initial weights, each with the same small scale."""
+        raw = inverse_softplus(scale)
+        return MeanField(
+            parameters, {name: torch.full_like(p, raw) for name, p in parameters.items()}
+        )
+
+    @staticmethod
+    def standard_normal(parameters: Mapping[str, Tensor], generator: torch.Generator) -> MeanField:
+        """Begin where the article does: location and raw scale are standard normal draws."""
+
+        def draws() -> dict[str, Tensor]:
+            return {
+                name: torch.randn(p.shape, generator=generator).to(p.device)
+                for name, p in parameters.items()
+            }
+
+        return MeanField(draws(), draws())
+
+    def __call__(self, x: Tensor | None = None, y: Tensor | None = None) -> dict[str, Tensor]:  # noqa: ARG002
+        """Sample every weight, at sites with the names of the model's."""
+        return {
+            name: pyro.sample(name, dist.Normal(loc, self.scale(name)).to_event(loc.ndim))
+            for name, loc in self.loc.items()
+        }
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimiser changes: all locations, then all raw scales."""
+        return [*self.loc.values(), *self.raw_scale.values()]
+
+    def scale(self, name: str) -> Tensor:
+        """The standard deviation of one parameter."""
+        return F.softplus(self.raw_scale[name])
+
+    @torch.no_grad()
+    def draw(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """One network's weights.
+
+        The noise comes from a CPU ``generator``, so the same seed gives the same
+        network on every device.
+        """
+        return {
+            name: torch.randn(loc.shape, generator=generator)
+            .to(loc.device)
+            .mul_(self.scale(name))
+            .add_(loc)
+            for name, loc in self.loc.items()
+        }
+
+    def clone(self) -> MeanField:
+        """A copy that later steps do not change."""
+        return MeanField(self.loc, self.raw_scale)
+
+    def to(self, device: torch.device) -> MeanField:
+        """A copy on ``device``."""
+        return MeanField(
+            {name: value.to(device) for name, value in self.loc.items()},
+            {name: value.to(device) for name, value in self.raw_scale.items()},
+        )
+
+
+def inverse_softplus(scale: float) -> float:
+    """The raw value whose softplus is ``scale``: log(exp(scale) - 1)."""
+    return scale + math.log(-math.expm1(-scale))

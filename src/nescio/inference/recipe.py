@@ -1,0 +1,126 @@
+"""Recipes: everything about a fit that is a choice, in one frozen record."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from nescio.errors import UsageError
+from nescio.inference.prior import parse_prior
+
+
+def _require(valid: bool, message: str, value: object) -> None:  # noqa: FBT001
+    if not valid:
+        raise UsageError(f"{message}, got {value}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a posterior is fitted, and how a forced answer is read from it.
+
+    Attributes:
+        name: What the recipe is called.
+        epochs: Passes over the training images.
+        batch_size: Images a step.
+        learning_rate: Of Adam; the peak of the schedule.
+        schedule: ``constant``, or ``one-cycle`` (up for a tenth, then down to zero;
+            Smith & Topin 2019).
+        prior: The prior's name, see :mod:`nescio.inference.prior`.
+        initial_scale: Every posterior scale at the start, around the network's own
+            initial weights. ``None`` is the article's start: location and raw scale
+            are standard normal draws.
+        scale_likelihood: Whether a batch speaks for the whole set, as the ELBO
+            demands. ``False`` weighs the KL ``N / batch_size`` times too much.
+        kl_weight: A deliberate tempering of the KL; 1 is the ELBO.
+        analytic_kl: Closed form of the KL where there is one, else from the sample.
+        forced: The forced answer is the class with the largest mean ``probability``,
+            or, as in the article, the largest mean of the raw outputs (``logits``)
+            of the first ``forced_samples`` networks.
+        forced_samples: How many networks the forced answer averages; ``None`` for all.
+        calibration: Share of the training images kept out for calibration.
+        rule: The refusal rule in force, see :mod:`nescio.refusal.rules`.
+    """
+
+    name: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: Literal["constant", "one-cycle"]
+    prior: str
+    initial_scale: float | None
+    scale_likelihood: bool
+    kl_weight: float
+    analytic_kl: bool
+    forced: Literal["probability", "logits"]
+    forced_samples: int | None
+    calibration: float
+    rule: str
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "--epochs must be at least 1", self.epochs)
+        _require(self.batch_size >= 1, "--batch-size must be at least 1", self.batch_size)
+        for option, value in (
+            ("--learning-rate", self.learning_rate),
+            ("--kl-weight", self.kl_weight),
+            ("the initial scale", 1.0 if self.initial_scale is None else self.initial_scale),
+        ):
+            valid = math.isfinite(value) and value > 0
+            _require(valid, f"{option} must be a positive number", value)
+        _require(
+            0 <= self.calibration < 1,
+            "the share kept for calibration must be at least 0 and below 1",
+            self.calibration,
+        )
+        parse_prior(self.prior)
+
+    def effective_kl_weight(self, size: int) -> float:
+        """How many times more than in the ELBO the KL weighs, for ``size`` images."""
+        if self.scale_likelihood:
+            return self.kl_weight
+        return self.kl_weight * size / min(self.batch_size, size)
+
+    def steps_per_epoch(self, size: int) -> int:
+        """How many batches one pass over ``size`` images takes."""
+        return math.ceil(size / self.batch_size)
+
+
+ARTICLE = Recipe(
+    name="article",
+    epochs=5,
+    batch_size=128,
+    learning_rate=0.01,
+    schedule="constant",
+    prior="normal:1",
+    initial_scale=None,
+    scale_likelihood=False,
+    kl_weight=1.0,
+    analytic_kl=False,
+    forced="logits",
+    forced_samples=10,
+    calibration=0.0,
+    rule="median:0.2",
+)
+"""The system of the two source documents as it was. Its likelihood is not scaled:
+on MNIST the KL weighs 60,000 / 128 = 469 times what the ELBO says."""
+
+DEFAULT = Recipe(
+    name="default",
+    epochs=10,
+    batch_size=128,
+    learning_rate=2e-3,
+    schedule="one-cycle",
+    prior="normal:1",
+    initial_scale=0.05,
+    scale_likelihood=True,
+    kl_weight=1.0,
+    analytic_kl=True,
+    forced="probability",
+    forced_samples=None,
+    calibration=0.1,
+    rule="calibrated",
+)
+"""The ELBO as it is, without tempering."""
+
+RECIPES = {recipe.name: recipe for recipe in (DEFAULT, ARTICLE)}
+"""The recipes known by name."""

@@ -1,0 +1,138 @@
+"""From a network's name to a network, and the check that it fits the data."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nescio.errors import ArchitectureError, UsageError
+from nescio.network.architectures import cnn, mlp
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
+"""The networks known by name."""
+
+OWN = "own"
+"""The name of a network that was handed over as a Python object."""
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What is needed to build a network again.
+
+    Attributes:
+        name: ``mlp``, ``cnn``, ``module:factory``, or ``own`` for a Python object.
+        shape: ``(K, H, W)`` of the images that it takes.
+        classes: ``C``, how many logits it gives.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    classes: int
+
+    @property
+    def needs_code(self) -> bool:
+        """Whether building it runs code that is not part of nescio."""
+        return self.name not in ARCHITECTURES
+
+
+def build(spec: NetworkSpec, seed: int = 0) -> nn.Module:
+    """Build the network that ``spec`` names, initialised by ``seed``.
+
+    A ``module:factory`` is imported from the working folder or the Python path
+    and called with whichever of ``shape`` and ``classes`` it takes by name.
+
+    Raises:
+        UsageError: The name is unknown, or the module or factory cannot be found.
+        ArchitectureError: The factory failed, or gave something else than a module.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if spec.name in ARCHITECTURES:
+            return ARCHITECTURES[spec.name](spec.shape, spec.classes)
+        return _call_factory(_find_factory(spec.name), spec)
+
+
+def check_fit(network: nn.Module, images: Tensor, classes: int) -> None:
+    """Try ``network`` on a few images: it must give finite logits ``(n, C)``.
+
+    Args:
+        network: The network, on the device of the images.
+        images: ``(n, K, H, W)`` float32 in [0, 1].
+        classes: ``C``, the number of classes of the data.
+
+    Raises:
+        ArchitectureError: It fails on such images, or its output does not fit.
+    """
+    training = network.training
+    try:
+        with torch.no_grad():
+            logits = network.eval()(images)
+    except Exception as error:  # noqa: BLE001 - a user's network may raise anything
+        raise ArchitectureError(
+            f"the network fails on images of shape {tuple(images.shape)}: {first_line(error)}"
+        ) from error
+    finally:
+        network.train(training)
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != (len(images), classes):
+        raise ArchitectureError(
+            f"the network must give logits of shape {(len(images), classes)} for {len(images)} "
+            f"images of {classes} classes, got {shape}; make its last layer {classes} wide"
+        )
+    if not bool(torch.isfinite(logits).all()):
+        raise ArchitectureError(
+            "the network gives NaN or infinite logits before training; "
+            "look at its initialisation and its layers"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type when it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _find_factory(name: str) -> Callable[..., Any]:
+    module_name, colon, factory_name = name.partition(":")
+    if not (module_name and colon and factory_name):
+        near = get_close_matches(name, ARCHITECTURES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(
+            f"unknown network {name!r}: expected {', '.join(ARCHITECTURES)} or module:factory{hint}"
+        )
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise UsageError(f"cannot import {module_name!r} for {name!r}: {first_line(error)}") from error
+    factory = getattr(module, factory_name, None)
+    if not callable(factory):
+        raise UsageError(f"module {module_name!r} has no function {factory_name!r}")
+    return factory  # type: ignore[no-any-return]
+
+
+def _call_factory(factory: Callable[..., Any], spec: NetworkSpec) -> nn.Module:
+    offered = {"shape": spec.shape, "classes": spec.classes}
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        accepted = {p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY}
+        network = factory(**{k: v for k, v in offered.items() if takes_all or k in accepted})
+    except Exception as error:
+        raise ArchitectureError(f"{spec.name!r} failed: {first_line(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise ArchitectureError(
+            f"{spec.name!r} must return a torch.nn.Module, got {type(network).__name__}"
+        )
+    return network

@@ -1,0 +1,94 @@
+"""Predict with many networks drawn from the posterior.
+
+Axes: ``S`` sampled networks, ``N`` images, ``C`` classes. The tensor of sampled
+probabilities ``(S, N, C)`` is all that rules, scores and metrics ever see.
+
+Network ``s`` is drawn from a generator seeded by ``(seed, s)``, so it does not
+depend on how images are cut into batches, nor on how many networks are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nescio.data.images import to_float
+from nescio.errors import ArchitectureError
+from nescio.inference.guide import Guide
+from nescio.progress import SILENT, Reporter
+
+CHUNK_ELEMENTS = 2**24
+"""How many numbers one chunk of ``(S, n, C)`` may hold: 64 MiB in float32."""
+
+CHUNK_IMAGES = 16_384
+"""How many images one chunk may hold; more would not make the products faster."""
+
+BATCH_SIZE = 512
+"""How many images go through a network at once."""
+
+
+def chunk_size(samples: int, classes: int) -> int:
+    """How many images one chunk holds, so that memory does not grow with ``N``."""
+    return max(1, min(CHUNK_IMAGES, CHUNK_ELEMENTS // (samples * classes)))
+
+
+def network_generator(seed: int, sample: int) -> torch.Generator:
+    """The random stream of sampled network number ``sample`` under ``seed``."""
+    state = np.random.SeedSequence((seed, sample)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+@torch.no_grad()
+def stream_logits(
+    network: nn.Module,
+    guide: Guide,
+    images: Tensor,
+    *,
+    classes: int,
+    samples: int,
+    seed: int,
+    batch_size: int = BATCH_SIZE,
+    reporter: Reporter = SILENT,
+    description: str = "predicting",
+) -> Iterator[Tensor]:
+    """The raw outputs of ``S`` sampled networks, chunk of images by chunk.
+
+    Args:
+        network: In evaluation mode; its device is where the work is done.
+        guide: The posterior to draw from.
+        images: ``(N, K, H, W)`` uint8, on any device.
+        classes: ``C``.
+        samples: ``S``.
+        seed: Of the networks drawn.
+        batch_size: Images through a network at once; it changes speed and memory,
+            and the answer by no more than rounding.
+        reporter: Told of each chunk.
+        description: What the progress bar says.
+
+    Yields:
+        ``(S, n, C)`` float32 on the network's device, in the order of the images.
+
+    Raises:
+        ArchitectureError: A network gives NaN or infinite logits.
+    """
+    device = next(network.parameters()).device
+    with reporter.task(description, len(images) * samples, "image samples") as task:
+        for chunk in images.split(chunk_size(samples, classes)):
+            logits = torch.empty(samples, len(chunk), classes, device=device)
+            for s in range(samples):
+                weights = guide.draw(network_generator(seed, s))
+                for part, out in zip(
+                    chunk.split(batch_size), logits[s].split(batch_size), strict=True
+                ):
+                    out.copy_(functional_call(network, weights, (to_float(part.to(device)),)))
+                task.advance(len(chunk))
+            if not bool(torch.isfinite(logits).all()):
+                raise ArchitectureError(
+                    "the network gives NaN or infinite logits; the model was not fitted well, "
+                    "or the network divides or takes logarithms without a guard"
+                )
+            yield logits
