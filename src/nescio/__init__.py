@@ -1,0 +1,109 @@
+"""nescio: image classifiers that say "I don't know" when they should.
+
+>>> import nescio
+>>> data = nescio.load("digits")
+>>> classifier = nescio.fit("mlp", data)                        # doctest: +SKIP
+>>> classifier.decide(images)[0]                                # doctest: +SKIP
+
+Everything public is in ``__all__``. PyTorch is imported when the first of these
+names is used, so that ``import nescio`` is quick.
+"""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+from nescio.errors import (
+    ArchitectureError,
+    DataError,
+    DivergenceError,
+    DownloadError,
+    ModelFileError,
+    NescioError,
+    RuleError,
+    UnreadableImage,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from nescio.classifier import Classifier, TrainingRecord, load_model
+    from nescio.data import Dataset, ImageSet, Preprocessing, load, split
+    from nescio.evaluation import Evaluation, Interval, OutOfDistribution
+    from nescio.inference import ARTICLE, DEFAULT, Recipe
+    from nescio.network import cnn, mlp
+    from nescio.refusal import (
+        CalibratedRule,
+        Decision,
+        Decisions,
+        NeverRefuse,
+        QuantileRule,
+        Reason,
+    )
+    from nescio.training import fit
+
+__version__ = _version("nescio")
+
+_HOMES = {
+    "nescio.classifier": ("Classifier", "TrainingRecord", "load_model"),
+    "nescio.data": ("Dataset", "ImageSet", "Preprocessing", "load", "split"),
+    "nescio.evaluation": ("Evaluation", "Interval", "OutOfDistribution"),
+    "nescio.inference": ("ARTICLE", "DEFAULT", "Recipe"),
+    "nescio.network": ("cnn", "mlp"),
+    "nescio.refusal": (
+        "CalibratedRule",
+        "Decision",
+        "Decisions",
+        "NeverRefuse",
+        "QuantileRule",
+        "Reason",
+    ),
+    "nescio.training": ("fit",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ARTICLE",
+    "DEFAULT",
+    "ArchitectureError",
+    "CalibratedRule",
+    "Classifier",
+    "DataError",
+    "Dataset",
+    "Decision",
+    "Decisions",
+    "DivergenceError",
+    "DownloadError",
+    "Evaluation",
+    "ImageSet",
+    "Interval",
+    "ModelFileError",
+    "NescioError",
+    "NeverRefuse",
+    "OutOfDistribution",
+    "Preprocessing",
+    "QuantileRule",
+    "Reason",
+    "Recipe",
+    "RuleError",
+    "TrainingRecord",
+    "UnreadableImage",
+    "UsageError",
+    "cnn",
+    "fit",
+    "load",
+    "load_model",
+    "mlp",
+    "split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'nescio' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nescio.errors import UsageError
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -60,3 +62,21 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def check_writable(target: Path) -> None:
+    """Fail now rather than after an hour of work, if ``target`` could not be written.
+
+    Raises:
+        UsageError: It is a folder, or its folder cannot be made or written.
+    """
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; name a file to write")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {target}: {error.strerror}; choose a folder that you may write"
+        ) from error

@@ -92,6 +92,8 @@ def fpr_at_95_tpr(familiar: Tensor, unfamiliar: Tensor) -> float:
 
 def _stack(
     familiar: Tensor, unfamiliar: Tensor
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
+) -> tuple[
+    np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.float64]]
+]:
     truth = np.repeat(np.array([0, 1]), [len(familiar), len(unfamiliar)])
     return truth, torch.cat([familiar, unfamiliar]).double().cpu().numpy()

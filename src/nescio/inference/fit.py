@@ -112,11 +112,19 @@ def fit_guide(
     check_fit(network, to_float(train.images[:2].to(device)), len(train.classes))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        run = _Run(network, train, recipe, prior, likelihood, seed, device)
+        run = _Run(
+            network,
+            train,
+            recipe,
+            prior=prior or parse_prior(recipe.prior),
+            likelihood=likelihood or Categorical(),
+            seed=seed,
+            device=device,
+        )
         return run.all_epochs(reporter)
 
 
-class _Diverged(Exception):
+class _DivergedError(Exception):
     """The loss is not finite."""
 
 
@@ -128,8 +136,9 @@ class _Run:
         network: nn.Module,
         train: ImageSet,
         recipe: Recipe,
-        prior: Prior | None,
-        likelihood: Likelihood | None,
+        *,
+        prior: Prior,
+        likelihood: Likelihood,
         seed: int,
         device: torch.device,
     ) -> None:
@@ -140,8 +149,8 @@ class _Run:
         self.shuffler = torch.Generator().manual_seed(seed)
         self.bayesian = BayesianNetwork(
             network,
-            prior or parse_prior(recipe.prior),
-            likelihood or Categorical(),
+            prior,
+            likelihood,
             len(train),
             scale_likelihood=recipe.scale_likelihood,
         )
@@ -159,11 +168,12 @@ class _Run:
         history: list[Epoch] = []
         kept = self._snapshot(history)
         steps = self.recipe.steps_per_epoch(len(self.images))
+        passes = self.recipe.passes(len(self.images))
         try:
-            with reporter.task("training", steps * self.recipe.epochs, "steps") as task:
-                for epoch in range(1, self.recipe.epochs + 1):
+            with reporter.task("training", steps * passes, "steps") as task:
+                for epoch in range(1, passes + 1):
                     start = time.perf_counter()
-                    totals = torch.zeros(4, dtype=torch.float64, device=self.images.device)
+                    totals = self._zeros(4)
                     for count, batch in enumerate(self._batches(), 1):
                         totals += self._step(batch)
                         task.advance()
@@ -172,8 +182,8 @@ class _Run:
                     _check_finite(totals)
                     history.append(_summary(epoch, totals, time.perf_counter() - start))
                     kept = self._snapshot(history)
-                    task.advance(0, _status(history[-1], self.recipe.epochs))
-        except _Diverged:
+                    task.advance(0, _status(history[-1], passes))
+        except _DivergedError:
             return self._stopped(kept, "diverged")
         except KeyboardInterrupt:
             if not history:
@@ -199,8 +209,15 @@ class _Run:
         self.optimiser.step()
         if self.scheduler is not None:
             self.scheduler.step()
+        images = self._zeros(1) + size
         parts = torch.stack([loss.detach(), elbo.log_likelihood.detach(), elbo.kl.detach()])
-        return torch.cat([parts.double(), parts.new_full((1,), size, dtype=torch.float64)])
+        return torch.cat([parts.to(images.dtype), images])
+
+    def _zeros(self, size: int) -> Tensor:
+        """Zeros to sum in: float64, but for Apple's GPUs, which have none."""
+        device = self.images.device
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        return torch.zeros(size, dtype=dtype, device=device)
 
     def _initial_guide(self) -> MeanField:
         parameters = {n: p.detach() for n, p in random_parameters(self.network).items()}
@@ -215,7 +232,7 @@ class _Run:
             self.optimiser,
             max_lr=self.recipe.learning_rate,
             # One step is too short for a cycle: its phases would have no length.
-            total_steps=max(self.recipe.epochs * self.recipe.steps_per_epoch(size), 10),
+            total_steps=max(self.recipe.passes(size) * self.recipe.steps_per_epoch(size), 10),
             pct_start=0.1,
         )
 
@@ -233,7 +250,7 @@ class _Run:
 
 def _check_finite(totals: Tensor) -> None:
     if not math.isfinite(float(totals[0])):
-        raise _Diverged
+        raise _DivergedError
 
 
 def _summary(epoch: int, totals: Tensor, seconds: float) -> Epoch:

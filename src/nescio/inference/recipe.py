@@ -10,7 +10,7 @@ from nescio.errors import UsageError
 from nescio.inference.prior import parse_prior
 
 
-def _require(valid: bool, message: str, value: object) -> None:  # noqa: FBT001
+def _require(valid: bool, message: str, value: object) -> None:
     if not valid:
         raise UsageError(f"{message}, got {value}")
 
@@ -21,7 +21,8 @@ class Recipe:
 
     Attributes:
         name: What the recipe is called.
-        epochs: Passes over the training images.
+        epochs: Passes over the training images, at least.
+        minimum_steps: Small sets are passed over more often, until this many steps.
         batch_size: Images a step.
         learning_rate: Of Adam; the peak of the schedule.
         schedule: ``constant``, or ``one-cycle`` (up for a tenth, then down to zero;
@@ -44,6 +45,7 @@ class Recipe:
 
     name: str
     epochs: int
+    minimum_steps: int
     batch_size: int
     learning_rate: float
     schedule: Literal["constant", "one-cycle"]
@@ -80,6 +82,10 @@ class Recipe:
             return self.kl_weight
         return self.kl_weight * size / min(self.batch_size, size)
 
+    def passes(self, size: int) -> int:
+        """How many passes over ``size`` images are made."""
+        return max(self.epochs, math.ceil(self.minimum_steps / self.steps_per_epoch(size)))
+
     def steps_per_epoch(self, size: int) -> int:
         """How many batches one pass over ``size`` images takes."""
         return math.ceil(size / self.batch_size)
@@ -88,6 +94,7 @@ class Recipe:
 ARTICLE = Recipe(
     name="article",
     epochs=5,
+    minimum_steps=0,
     batch_size=128,
     learning_rate=0.01,
     schedule="constant",
@@ -107,6 +114,7 @@ on MNIST the KL weighs 60,000 / 128 = 469 times what the ELBO says."""
 DEFAULT = Recipe(
     name="default",
     epochs=10,
+    minimum_steps=2000,
     batch_size=128,
     learning_rate=2e-3,
     schedule="one-cycle",

@@ -76,7 +76,7 @@ def check_fit(network: nn.Module, images: Tensor, classes: int) -> None:
     try:
         with torch.no_grad():
             logits = network.eval()(images)
-    except Exception as error:  # noqa: BLE001 - a user's network may raise anything
+    except Exception as error:
         raise ArchitectureError(
             f"the network fails on images of shape {tuple(images.shape)}: {first_line(error)}"
         ) from error
@@ -115,7 +115,9 @@ def _find_factory(name: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        raise UsageError(f"cannot import {module_name!r} for {name!r}: {first_line(error)}") from error
+        raise UsageError(
+            f"cannot import {module_name!r} for {name!r}: {first_line(error)}"
+        ) from error
     factory = getattr(module, factory_name, None)
     if not callable(factory):
         raise UsageError(f"module {module_name!r} has no function {factory_name!r}")

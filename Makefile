@@ -1,0 +1,54 @@
+# Each target does all its own set-up. PYTHON must be 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: demo test test-slow check format lint types layers coverage reproduce clean help
+
+help: ## Show what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(STAMP) ## Train on digits, refuse noise and letters, write demo/report.html
+	$(BIN)/nescio demo --out demo
+
+test: $(STAMP) ## Run the fast tests
+	$(PYTEST)
+
+test-slow: $(STAMP) ## Run the slow tests
+	$(PYTEST) -m slow
+
+check: lint types layers coverage ## Format, lint, types, import layers, tests with coverage
+
+format: $(STAMP) ## Bring the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+layers: $(STAMP)
+	$(BIN)/lint-imports
+
+coverage: $(STAMP)
+	$(PYTEST) --cov --cov-report=term
+
+reproduce: $(STAMP) ## The article's table on MNIST
+	$(BIN)/nescio reproduce mnist
+
+clean: ## Remove what was made
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+
+# PyTorch's CPU build first and by itself: pip must never choose another one for it.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; set PYTHON=python3.11 or newer"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $(STAMP)

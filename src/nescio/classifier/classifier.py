@@ -1,0 +1,250 @@
+"""The classifier: a fitted posterior with everything that is needed to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from nescio.classifier.record import TrainingRecord
+from nescio.data import Dataset, ImageSet, Preprocessing, adapt, as_images
+from nescio.errors import DataError
+from nescio.evaluation import Evaluation
+from nescio.inference import MeanField, Recipe
+from nescio.network import NetworkSpec
+from nescio.prediction import BATCH_SIZE, forced_labels, stream_logits
+from nescio.progress import SILENT, Reporter
+from nescio.refusal import (
+    CalibratedRule,
+    Decisions,
+    Rule,
+    expected_entropy,
+    mean_probability,
+    mutual_information,
+    parse_rule,
+    predictive_entropy,
+    quantile_probability,
+)
+
+if TYPE_CHECKING:
+    pass
+
+SAMPLES = 100
+"""How many networks are drawn unless told otherwise; the article's number."""
+
+Images = ImageSet | Tensor | "NDArray[np.generic]"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A Bayesian classifier that may answer "I don't know".
+
+    Attributes:
+        network: The lifted network, in evaluation mode.
+        guide: The fitted posterior, on the same device.
+        spec: How to build the network again.
+        preprocessing: What every image is brought to.
+        classes: The ``C`` class names.
+        recipe: How it was fitted.
+        rule: The refusal rule in force.
+        calibrated: What ``--rule calibrated`` stands for, if anything.
+        record: Where it comes from.
+    """
+
+    network: nn.Module
+    guide: MeanField
+    spec: NetworkSpec
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    recipe: Recipe
+    rule: Rule
+    calibrated: CalibratedRule | None
+    record: TrainingRecord
+
+    @property
+    def device(self) -> torch.device:
+        """Where the classifier computes."""
+        return next(iter(self.guide.loc.values())).device
+
+    def to(self, device: torch.device) -> Classifier:
+        """The same classifier on ``device``; this one is spent if the device differs."""
+        return replace(self, network=self.network.to(device), guide=self.guide.to(device))
+
+    def choose_rule(self, rule: Rule | str | None) -> Rule:
+        """A rule, its name (such as ``median:0.2``), or ``None`` for the one in force."""
+        if rule is None:
+            return self.rule
+        return parse_rule(rule, self.calibrated) if isinstance(rule, str) else rule
+
+    def prepare(self, images: Images) -> Tensor:
+        """Bring images to what the network takes.
+
+        Args:
+            images: An image set, or an array ``(H, W)``, ``(N, H, W)`` or
+                ``(N, H, W, 3)``: uint8, or float in [0, 1].
+
+        Returns:
+            ``(N, K, H, W)`` uint8.
+        """
+        raw = images.images if isinstance(images, ImageSet) else as_images(images)
+        return adapt(raw, self.preprocessing)
+
+    def stream_logits(
+        self,
+        images: Images,
+        *,
+        samples: int = SAMPLES,
+        seed: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        reporter: Reporter = SILENT,
+        description: str = "predicting",
+    ) -> Iterator[Tensor]:
+        """The raw outputs of the sampled networks, chunk by chunk: ``(S, n, C)``.
+
+        Memory is bounded whatever the number of images.
+        """
+        return stream_logits(
+            self.network,
+            self.guide,
+            self.prepare(images),
+            classes=len(self.classes),
+            samples=samples,
+            seed=self.record.seed if seed is None else seed,
+            batch_size=batch_size,
+            reporter=reporter,
+            description=description,
+        )
+
+    def predict_samples(
+        self,
+        images: Images,
+        *,
+        samples: int = SAMPLES,
+        seed: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        reporter: Reporter = SILENT,
+    ) -> Tensor:
+        """Each class's probability under each sampled network.
+
+        The same seed draws the same networks, whatever the batch size.
+
+        Args:
+            images: An image set or an array, see :meth:`prepare`.
+            samples: ``S``, how many networks.
+            seed: Of the networks; ``None`` for the seed that it was fitted with.
+            batch_size: Images through a network at once.
+            reporter: Told of progress.
+
+        Returns:
+            ``(S, N, C)`` float32 on the CPU; all of it, so use
+            :meth:`stream_logits` where ``S N C`` numbers are too many.
+        """
+        chunks = self.stream_logits(
+            images, samples=samples, seed=seed, batch_size=batch_size, reporter=reporter
+        )
+        parts = [chunk.softmax(-1).cpu() for chunk in chunks]
+        return torch.cat(parts, 1) if parts else torch.empty(samples, 0, len(self.classes))
+
+    def decide(
+        self,
+        images: Images,
+        *,
+        rule: Rule | str | None = None,
+        samples: int = SAMPLES,
+        seed: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        reporter: Reporter = SILENT,
+        description: str = "predicting",
+    ) -> Decisions:
+        """Answer, or refuse with a reason.
+
+        Args:
+            images: An image set or an array, see :meth:`prepare`.
+            rule: A rule or its name; ``None`` for the one in force.
+            samples: How many networks are drawn.
+            seed: Of the networks; ``None`` for the seed that it was fitted with.
+            batch_size: Images through a network at once.
+            reporter: Told of progress.
+            description: What the progress bar says.
+
+        Raises:
+            DataError: There is no image, or the images cannot be used.
+            RuleError: The rule cannot be used.
+        """
+        chosen = self.choose_rule(rule)
+        chunks = self.stream_logits(
+            images,
+            samples=samples,
+            seed=seed,
+            batch_size=batch_size,
+            reporter=reporter,
+            description=description,
+        )
+        parts = [self.decide_from_logits(chunk, chosen) for chunk in chunks]
+        if not parts:
+            raise DataError("there is no image to decide on")
+        return Decisions.concatenate(parts)
+
+    def decide_from_logits(self, logits: Tensor, rule: Rule) -> Decisions:
+        """The decisions for raw outputs ``(S, n, C)``; everything in them is on the CPU."""
+        probabilities = logits.softmax(-1).cpu()
+        verdicts = rule(probabilities)
+        return Decisions(
+            classes=self.classes,
+            verdicts=verdicts,
+            forced=forced_labels(
+                logits.cpu(), probabilities, self.recipe.forced, self.recipe.forced_samples
+            ),
+            probability=mean_probability(probabilities),
+            median=quantile_probability(probabilities, 0.5),
+            scores={
+                "predictive_entropy": predictive_entropy(probabilities),
+                "expected_entropy": expected_entropy(probabilities),
+                "mutual_information": mutual_information(probabilities),
+            },
+            samples=len(logits),
+        )
+
+    def evaluate(
+        self,
+        data: Dataset | ImageSet | str | Path,
+        *,
+        ood: Sequence[Dataset | ImageSet | str | Path] = (),
+        rule: Rule | str | None = None,
+        samples: int = SAMPLES,
+        seed: int | None = None,
+        reporter: Reporter = SILENT,
+    ) -> Evaluation:
+        """Forced and selective figures on a test split, refusal on other sets.
+
+        Args:
+            data: A data set, its name or path: its test split counts
+                (:func:`nescio.classifier.judging.familiar_set`). An
+                :class:`ImageSet` counts as it is.
+            ood: Out-of-distribution sets; they need no labels.
+            rule: A rule or its name; ``None`` for the one in force.
+            samples: How many networks are drawn.
+            seed: Of the networks; ``None`` for the seed that it was fitted with.
+            reporter: Told of progress.
+        """
+        from nescio.classifier.judging import familiar_set, judge, shifted_sets
+
+        return judge(
+            self,
+            familiar_set(self, data, reporter),
+            shifted_sets(self, ood, reporter),
+            rule=rule,
+            samples=samples,
+            seed=seed,
+            reporter=reporter,
+        ).evaluation
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one safetensors file, whole or not at all."""
+        from nescio.classifier.modelfile import save_model
+
+        save_model(self, Path(path))

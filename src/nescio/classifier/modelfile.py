@@ -1,0 +1,317 @@
+"""The model file: one safetensors file, no pickle, nothing that runs code.
+
+Tensors: ``loc/NAME`` and ``raw_scale/NAME`` of every random parameter,
+``fixed/NAME`` of every other parameter and buffer, and ``seen``, the content
+hashes of the images that the model has seen. All else is one JSON object in the
+header's metadata, under ``nescio``, with a SHA-256 over all tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nescio.classifier.classifier import Classifier
+from nescio.classifier.record import TrainingRecord
+from nescio.data import Preprocessing
+from nescio.devices import choose_device
+from nescio.errors import ModelFileError, NescioError
+from nescio.files import atomic_path
+from nescio.inference import Epoch, MeanField, Recipe, random_parameters
+from nescio.network import OWN, NetworkSpec, build
+from nescio.refusal import CalibratedRule, rule_from_json
+
+FORMAT_VERSION = 1
+"""Raised when an older nescio could misread what a newer one wrote."""
+
+
+def save_model(classifier: Classifier, path: Path) -> None:
+    """Write ``classifier`` to ``path``, whole or not at all.
+
+    Raises:
+        OSError: The file cannot be written; an older file there is as it was.
+    """
+    tensors = {
+        **{f"loc/{name}": value for name, value in classifier.guide.loc.items()},
+        **{f"raw_scale/{name}": value for name, value in classifier.guide.raw_scale.items()},
+        **{f"fixed/{name}": value for name, value in fixed_tensors(classifier.network).items()},
+        "seen": classifier.record.seen,
+    }
+    stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    header = {**_describe(classifier), "digest": _digest(stored)}
+    with atomic_path(path) as temporary:
+        save_file(stored, temporary, metadata={"nescio": json.dumps(header, allow_nan=False)})
+
+
+def load_model(
+    path: str | Path,
+    network: nn.Module | str | None = None,
+    *,
+    device: torch.device | str = "auto",
+) -> Classifier:
+    """Read a classifier that :meth:`Classifier.save` wrote.
+
+    Args:
+        path: The file.
+        network: Needed for a network that is not nescio's own: the module, or its
+            ``module:factory``. A file alone never makes code run.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a device.
+
+    Raises:
+        ModelFileError: The file is missing, damaged, foreign or newer, or does not
+            match the network.
+    """
+    path = Path(path)
+    header = read_header(path)
+    tensors = _read_tensors(path)
+    if _digest(tensors) != header.get("digest"):
+        raise ModelFileError(f"{path}: the file is damaged (its digest does not match)")
+    try:
+        classifier = _rebuild(path, header, tensors, network)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, NescioError):
+            raise
+        raise ModelFileError(f"{path}: the file's description is not valid ({error!r})") from error
+    return classifier.to(choose_device(device))
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON object of a model file, without its tensors.
+
+    Raises:
+        ModelFileError: The file is missing, damaged, foreign or newer.
+    """
+    with _safetensors(path) as file:
+        text = (file.metadata() or {}).get("nescio")
+    if text is None:
+        raise ModelFileError(f"{path}: a safetensors file, but not one that nescio wrote")
+    try:
+        header = json.loads(text)
+        format_version = int(header["format"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelFileError(f"{path}: the file's description is not valid") from error
+    if format_version > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path}: written by a newer nescio (format {format_version}, this one reads up to "
+            f"{FORMAT_VERSION}); update with pip install -U nescio"
+        )
+    return header  # type: ignore[no-any-return]
+
+
+def fixed_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers that are not random, by their name in the state dict."""
+    random = {id(parameter) for parameter in random_parameters(network).values()}
+    drawn = {
+        name
+        for name, parameter in network.named_parameters(remove_duplicate=False)
+        if id(parameter) in random
+    }
+    return {name: value for name, value in network.state_dict().items() if name not in drawn}
+
+
+def _describe(classifier: Classifier) -> dict[str, Any]:
+    record = classifier.record
+    calibrated = classifier.calibrated
+    return {
+        "format": FORMAT_VERSION,
+        "network": asdict(classifier.spec),
+        "preprocessing": asdict(classifier.preprocessing),
+        "classes": list(classifier.classes),
+        "recipe": asdict(classifier.recipe),
+        "rule": classifier.rule.to_json(),
+        "calibrated": None if calibrated is None else calibrated.to_json(),
+        "training": {
+            "data": record.data,
+            "fingerprint": record.fingerprint,
+            "train_images": record.train_images,
+            "calibration_images": record.calibration_images,
+            "test_fraction": record.test_fraction,
+            "seed": record.seed,
+            "history": [asdict(epoch) for epoch in record.history],
+            "stopped": record.stopped,
+            "versions": dict(record.versions),
+        },
+    }
+
+
+def _rebuild(
+    path: Path,
+    header: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    network: nn.Module | str | None,
+) -> Classifier:
+    shape = tuple(int(side) for side in header["network"]["shape"])
+    if len(shape) != 3:
+        raise ValueError(f"network shape {shape}")
+    spec = NetworkSpec(str(header["network"]["name"]), shape, int(header["network"]["classes"]))
+    guide = MeanField(_group(tensors, "loc"), _group(tensors, "raw_scale"))
+    module = _matching_network(path, spec, network, guide, _group(tensors, "fixed"))
+    calibrated = header["calibrated"]
+    training = header["training"]
+    rule = None if calibrated is None else rule_from_json(calibrated)
+    return Classifier(
+        network=module,
+        guide=guide,
+        spec=spec,
+        preprocessing=Preprocessing(**header["preprocessing"]),
+        classes=tuple(str(name) for name in header["classes"]),
+        recipe=Recipe(**header["recipe"]),
+        rule=rule_from_json(header["rule"]),
+        calibrated=rule if isinstance(rule, CalibratedRule) else None,
+        record=TrainingRecord(
+            **{
+                **training,
+                "history": tuple(Epoch(**epoch) for epoch in training["history"]),
+                "seen": tensors["seen"],
+            }
+        ),
+    )
+
+
+def _matching_network(
+    path: Path,
+    spec: NetworkSpec,
+    network: nn.Module | str | None,
+    guide: MeanField,
+    fixed: Mapping[str, Tensor],
+) -> nn.Module:
+    """The network of ``spec``, once the file's tensors are known to fit it."""
+    if isinstance(network, nn.Module):
+        module = network
+    elif spec.needs_code:
+        module = _user_network(path, spec, network)
+    else:
+        # Shapes are compared on no memory first: a hostile file cannot ask for much.
+        with torch.device("meta"):
+            _check_shapes(path, build(spec), guide, fixed)
+        module = build(spec)
+    _check_shapes(path, module, guide, fixed)
+    with torch.no_grad():
+        for name, parameter in random_parameters(module).items():
+            parameter.copy_(guide.loc[name])
+        for name, value in fixed_tensors(module).items():
+            value.copy_(fixed[name])
+    return module.eval()
+
+
+def _user_network(path: Path, spec: NetworkSpec, network: str | None) -> nn.Module:
+    if spec.name == OWN and network is None:
+        raise ModelFileError(
+            f"{path}: its network was a Python object; load it in Python with "
+            "load_model(path, network=...), or name its module:factory with --network"
+        )
+    if network is None:
+        raise ModelFileError(
+            f"{path}: its network comes from {spec.name!r}; a file alone runs no code, "
+            f"so allow it with --network {spec.name}"
+        )
+    return build(NetworkSpec(network, spec.shape, spec.classes))
+
+
+def _check_shapes(
+    path: Path, module: nn.Module, guide: MeanField, fixed: Mapping[str, Tensor]
+) -> None:
+    wanted = {n: tuple(p.shape) for n, p in random_parameters(module).items()}
+    _compare(path, wanted, guide.loc)
+    _compare(path, wanted, guide.raw_scale)
+    _compare(path, {n: tuple(v.shape) for n, v in fixed_tensors(module).items()}, fixed)
+
+
+def _compare(
+    path: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, Tensor]
+) -> None:
+    shapes = {name: tuple(value.shape) for name, value in found.items()}
+    if shapes != wanted:
+        differing = sorted(set(wanted.items()) ^ set(shapes.items()))
+        raise ModelFileError(
+            f"{path}: its tensors do not fit the network; they differ in {differing[0][0]!r}"
+        )
+
+
+def _group(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
+    prefix = f"{group}/"
+    return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    with _safetensors(path) as file:
+        # Clones are aligned as freshly computed tensors are, so that products on them
+        # take the same code path and predictions are equal to the bit.
+        return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _safetensors(path: Path) -> Iterator[Any]:
+    """Open a safetensors file, with every failure told in one line."""
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such model file; make one with nescio train")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path}: not a model file, or a damaged one ({error})") from error
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def describe_model(path: Path) -> dict[str, str]:
+    """What is in a model file, in plain words, in the order in which to tell it.
+
+    Raises:
+        ModelFileError: The file is missing, damaged, foreign or newer.
+    """
+    header = read_header(path)
+    try:
+        return _plain_words(path, header)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, NescioError):
+            raise
+        raise ModelFileError(f"{path}: the file's description is not valid ({error!r})") from error
+
+
+def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
+    recipe, training = Recipe(**header["recipe"]), header["training"]
+    classes = [str(name) for name in header["classes"]]
+    with _safetensors(path) as file:
+        sizes = [file.get_slice(n).get_shape() for n in file.keys() if n.startswith("loc/")]  # noqa: SIM118
+    weight = recipe.effective_kl_weight(int(training["train_images"]))
+    passes = len(training["history"])
+    return {
+        "network": f"{header['network']['name']}, {sum(map(math.prod, sizes)):,} random parameters",
+        "images": str(Preprocessing(**header["preprocessing"])),
+        "classes": f"{len(classes)}: {', '.join(classes[:20])}{', ...' * (len(classes) > 20)}",
+        "recipe": f"{recipe.name}, {passes} passes"
+        + (f" (stopped early: {training['stopped']})" if training["stopped"] else ""),
+        "prior": recipe.prior,
+        "KL weight": "1 (the ELBO)" if weight == 1 else f"{weight:.4g} times the ELBO's",
+        "rule": rule_from_json(header["rule"]).describe(),
+        "calibrated rule": "none"
+        if header["calibrated"] is None
+        else rule_from_json(header["calibrated"]).describe(),
+        "promise": "holds for images drawn like the calibration images (exchangeable); "
+        "that other images are refused is measured, not promised",
+        "data": f"{training['data']}, {training['train_images']:,} training and "
+        f"{training['calibration_images']:,} calibration images",
+        "data fingerprint": str(training["fingerprint"]),
+        "seed": str(training["seed"]),
+        "versions": ", ".join(f"{name} {v}" for name, v in training["versions"].items()),
+        "format": str(header["format"]),
+    }

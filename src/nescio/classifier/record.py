@@ -1,0 +1,40 @@
+"""Where a fitted posterior comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nescio.inference import Epoch
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """Where a posterior comes from.
+
+    Attributes:
+        data: The name of the data set.
+        fingerprint: SHA-256 of all images and labels that the splits were made of.
+        train_images: How many were trained on.
+        calibration_images: How many were kept for calibration.
+        test_fraction: The share left out for ``evaluate``; 0 when the set has a test
+            split of its own.
+        seed: Of the splits, the fit and the predictions.
+        history: One entry for each complete pass.
+        stopped: Why training ended early, or ``None``.
+        versions: Of the libraries that fitted it.
+        seen: ``(M,)`` int64, content hashes of all training and calibration images.
+    """
+
+    data: str
+    fingerprint: str
+    train_images: int
+    calibration_images: int
+    test_fraction: float
+    seed: int
+    history: tuple[Epoch, ...]
+    stopped: str | None
+    versions: Mapping[str, str]
+    seen: Tensor

@@ -1,0 +1,94 @@
+"""The application: its commands, and what becomes of errors.
+
+Exit status 0: done. 2: bad usage or bad input, told in one line on stderr.
+130: stopped by Ctrl-C. 1: an unexpected failure, with its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from nescio import __version__
+from nescio.cli.console import print_error
+from nescio.cli.demo import demo
+from nescio.cli.evaluate import evaluate
+from nescio.cli.info import info
+from nescio.cli.predict import predict
+from nescio.cli.reproduce import reproduce
+from nescio.cli.train import train
+from nescio.errors import NescioError
+
+EXPECTED_OS_ERRORS = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+"""What a disk or its owner may do to anyone: told in one line."""
+
+app = App(
+    name="nescio",
+    help='Image classifiers that say "I don\'t know" when they should.',
+    help_epilogue=(
+        "DATA is a name (digits, mnist, fashion-mnist, kmnist; out of distribution: noise, "
+        "letters, notmnist), a folder with one subfolder a class, an .npz or an IDX file. "
+        "Begin with: nescio demo"
+    ),
+    version=__version__,
+    suppress_keyboard_interrupt=False,
+)
+for _command in (demo, train, evaluate, predict, info, reproduce):
+    app.command(_command)
+
+
+def run() -> None:
+    """The entry point of the ``nescio`` command."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and give its exit status; errors are told on stderr."""
+    try:
+        status = app(
+            list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
+        )
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has enough; Python must not complain when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except BaseException as error:  # noqa: BLE001 - the last net: each kind has its status
+        return _tell(error)
+    return status if isinstance(status, int) else 0
+
+
+def _tell(error: BaseException) -> int:
+    """Say what went wrong, and give the exit status for it."""
+    match error:
+        case SystemExit():
+            raise error
+        case KeyboardInterrupt():
+            print_error("stopped by Ctrl-C; nothing was changed")
+            return 130
+        case CycloptsError():
+            print_error(f"{error}; see nescio --help")
+            return 2
+        case NescioError():
+            print_error(str(error))
+            return 2
+        case OSError() if error.errno in EXPECTED_OS_ERRORS:
+            print_error(f"{error.filename or 'writing'}: {error.strerror}")
+            return 2
+    traceback.print_exception(error)
+    return 1

@@ -1,0 +1,145 @@
+"""What a person at the terminal sees: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from nescio.progress import SILENT, Reporter, Task
+
+PLAIN_SECONDS = 10.0
+"""When piped, a line is printed for each status, and at most this often without one."""
+
+
+def make_reporter(*, quiet: bool) -> Reporter:
+    """Bars on a terminal, plain lines when piped, nothing when quiet."""
+    if quiet:
+        return SILENT
+    console = Console(stderr=True)
+    return BarReporter(console) if console.is_terminal else PlainReporter()
+
+
+class _BarTask:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: int = 1, status: str = "") -> None:
+        self._progress.advance(self._task, amount)
+        if status:
+            self._progress.update(self._task, status=status)
+
+
+class BarReporter:
+    """Bars with rate and time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def task(self, description: str, total: int | None, unit: str) -> Iterator[Task]:
+        """A bar that stays, finished, when the work is done."""
+        progress = Progress(
+            SpinnerColumn(finished_text="[green]✓[/]"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn(f"[dim]{unit}[/]"),
+            TimeElapsedColumn(),
+            TextColumn("[dim]left[/]"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[status]}[/]"),
+            console=self._console,
+        )
+        with progress:
+            bar = progress.add_task(description, total=total, status="")
+            yield _BarTask(progress, bar)
+
+    def note(self, message: str) -> None:
+        """One line in yellow."""
+        self._console.print(Text(f"note: {message}", style="yellow"), soft_wrap=True)
+
+
+class _PlainTask:
+    def __init__(self, description: str, total: int | None, unit: str) -> None:
+        self._description, self._total, self._unit = description, total, unit
+        self._done = 0
+        self._start = self._said = time.monotonic()
+
+    def advance(self, amount: int = 1, status: str = "") -> None:
+        self._done += amount
+        now = time.monotonic()
+        if status or now - self._said >= PLAIN_SECONDS:
+            self.say(status, now)
+
+    def say(self, status: str, now: float) -> None:
+        self._said = now
+        of_total = "" if self._total is None else f"/{self._total}"
+        rest = f"; {status}" if status else ""
+        _stderr(
+            f"{self._description}: {self._done}{of_total} {self._unit}, "
+            f"{now - self._start:.0f} s{rest}"
+        )
+
+
+class PlainReporter:
+    """Plain lines, for pipes and log files."""
+
+    @contextmanager
+    def task(self, description: str, total: int | None, unit: str) -> Iterator[Task]:
+        """Lines now and then, and one at the end."""
+        task = _PlainTask(description, total, unit)
+        yield task
+        task.say("done", time.monotonic())
+
+    def note(self, message: str) -> None:
+        """One line."""
+        _stderr(f"note: {message}")
+
+
+def print_result(text: str) -> None:
+    """One line of results, to stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
+def print_error(text: str) -> None:
+    """One line that says what is wrong, to stderr."""
+    _stderr(f"error: {' '.join(text.split())}")
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int = 1
+) -> None:
+    """A table on stdout; columns from ``numbers_from`` on are right aligned.
+
+    When piped, the table is as wide as it needs to be, so that no cell is cut.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index >= numbers_from else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, width=240)
+    console.print(table)
+
+
+def _stderr(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,59 @@
+"""``nescio demo``: the whole story on embedded data, in about a minute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nescio.cli.console import make_reporter, print_result
+from nescio.cli.evaluate import print_evaluation
+from nescio.cli.options import Common
+from nescio.files import check_writable
+
+STRANGE = ("noise:1000", "letters:1000")
+"""What the network is asked, and should refuse."""
+
+
+def demo(
+    *,
+    out: Path = Path("nescio-demo"),
+    common: Common = Common(),  # noqa: B008 - frozen
+) -> None:
+    """See a network answer "I don't know": train on digits, refuse noise and letters.
+
+    Needs no network and no files. Writes report.html and the model digits.nescio.
+
+    Parameters
+    ----------
+    out
+        The folder to write into.
+    """
+    report, model = out / "report.html", out / "digits.nescio"
+    check_writable(report)
+    from nescio.classifier import familiar_set, judge, shifted_sets
+    from nescio.data import load
+    from nescio.report import compose_report, write_report
+    from nescio.training import fit
+
+    reporter = make_reporter(quiet=common.quiet)
+    seed = common.seed or 0
+    digits = load("digits")
+    classifier = fit(
+        "mlp",
+        digits,
+        samples=common.samples,
+        seed=seed,
+        device=common.device,
+        reporter=reporter,
+    )
+    classifier.save(model)
+    judgement = judge(
+        classifier,
+        familiar_set(classifier, digits),
+        shifted_sets(classifier, STRANGE),
+        samples=common.samples,
+        reporter=reporter,
+    )
+    write_report(report, compose_report(classifier, judgement, f"nescio demo --seed {seed}"))
+    print_evaluation(judgement.evaluation)
+    print_result(f"\nThe report: {report}   Open it in a browser.")
+    print_result(f"The model:  {model}   Try: nescio predict {model} letters:5")

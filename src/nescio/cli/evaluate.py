@@ -1,0 +1,141 @@
+"""``nescio evaluate``: forced and selective figures, refusal on other sets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from nescio.cli.console import make_reporter, print_result, print_table
+from nescio.cli.options import Common
+from nescio.files import check_writable
+
+if TYPE_CHECKING:
+    from nescio.classifier import Classifier
+    from nescio.evaluation import Evaluation
+    from nescio.progress import Reporter
+
+
+def evaluate(
+    model: Path,
+    data: str,
+    *,
+    ood: tuple[str, ...] = (),
+    rule: str | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    report: Path | None = None,
+    network: str | None = None,
+    common: Common = Common(),  # noqa: B008 - frozen
+) -> None:
+    """Judge a model on DATA's test split, and on sets that it should refuse.
+
+    Parameters
+    ----------
+    model
+        The model file.
+    data
+        A labelled set; its test split counts, or what training left out of it.
+    ood
+        A set that is out of distribution, such as noise:1000 or letters; may be repeated.
+    rule
+        calibrated, none, or QUANTILE:THRESHOLD such as median:0.2. [the model's own]
+    as_json
+        Print one JSON object.
+    report
+        Write a self-contained HTML report to this file.
+    network
+        Allow a model's own network code: module:factory.
+    """
+    if report is not None:
+        check_writable(report)
+    from nescio.classifier import familiar_set, judge, shifted_sets
+
+    reporter = make_reporter(quiet=common.quiet)
+    classifier = open_model(model, network, common, reporter)
+    # A rule that cannot be used should fail before the data are read.
+    chosen = classifier.choose_rule(rule)
+    judgement = judge(
+        classifier,
+        familiar_set(classifier, data, reporter),
+        shifted_sets(classifier, ood, reporter),
+        rule=chosen,
+        samples=common.samples,
+        seed=common.seed,
+        reporter=reporter,
+    )
+    result = judgement.evaluation
+    if report is not None:
+        from nescio.report import compose_report, write_report
+
+        command = f"nescio evaluate {model} {data}" + "".join(f" --ood {o}" for o in ood)
+        write_report(report, compose_report(classifier, judgement, command))
+        reporter.note(f"the report is in {report}")
+    if as_json:
+        print_result(json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False))
+    else:
+        print_evaluation(result)
+
+
+def open_model(model: Path, network: str | None, common: Common, reporter: Reporter) -> Classifier:
+    """Load a model for prediction, and say if its promise does not cover the options."""
+    from nescio.classifier import load_model
+    from nescio.errors import UsageError
+
+    if common.samples < 1:
+        raise UsageError(f"--samples must be at least 1, got {common.samples}")
+    classifier = load_model(model, network, device=common.device)
+    calibrated = classifier.calibrated
+    if calibrated is not None and calibrated.samples != common.samples:
+        reporter.note(
+            f"the rule was calibrated with {calibrated.samples} samples, not {common.samples}: "
+            "its promise does not cover this run"
+        )
+    return classifier
+
+
+def print_evaluation(result: Evaluation) -> None:
+    """The figures as tables on stdout."""
+    accepted = result.accepted_accuracy
+    answered = "no image was answered" if accepted is None else accepted.percent(2)
+    print_table(
+        f"{result.data}: {result.n} test images, {result.samples} sampled networks",
+        ("", "value [95 % interval]"),
+        [
+            ("right when an answer is forced", result.forced_accuracy.percent(2)),
+            ("answered", result.coverage.percent(2)),
+            ("right when answered", answered),
+            ("refused as ambiguous", str(result.reasons["ambiguous"])),
+            ("refused as unfamiliar", str(result.reasons["unfamiliar"])),
+            ("AURC", f"{result.aurc:.5f}"),
+            ("negative log-likelihood", f"{result.nll:.4f} nats"),
+            ("expected calibration error", f"{result.ece:.4f}"),
+        ],
+    )
+    if result.ood:
+        print_table(
+            "out of distribution: should be refused",
+            (
+                "set",
+                "images",
+                "refused [95 % interval]",
+                "ambiguous",
+                "unfamiliar",
+                "AUROC",
+                "FPR95",
+            ),
+            [
+                (
+                    name,
+                    str(other.n),
+                    other.refusal_rate.percent(2),
+                    str(other.reasons["ambiguous"]),
+                    str(other.reasons["unfamiliar"]),
+                    f"{other.auroc:.4f}",
+                    f"{other.fpr95:.4f}",
+                )
+                for name, other in result.ood.items()
+            ],
+        )
+    print_result(f"Rule: {result.rule_text}")

@@ -1,0 +1,26 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+@Parameter(name="*", group="Common")
+@dataclass(frozen=True)
+class Common:
+    """Options of every command that computes."""
+
+    seed: int | None = None
+    """The same seed gives the same answer. [train: 0; else the model's]"""
+
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    samples: int = 100
+    """How many networks are drawn from the posterior."""
+
+    quiet: Annotated[bool, Parameter(negative="")] = False
+    """No progress and no warnings."""

@@ -1,0 +1,273 @@
+"""``nescio predict``: a decision for each image."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+from cyclopts import Parameter
+
+from nescio.cli.console import make_reporter, print_error, print_result
+from nescio.cli.evaluate import open_model
+from nescio.cli.options import Common
+from nescio.errors import UsageError
+from nescio.files import atomic_path, check_writable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nescio.classifier import Classifier
+    from nescio.progress import Reporter
+    from nescio.refusal import Decision
+
+FILES_AT_ONCE = 1024
+"""How many image files are in memory at a time."""
+
+
+def predict(
+    model: Path,
+    *sources: str,
+    rule: str | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    csv_file: Annotated[Path | None, Parameter(name="--csv")] = None,
+    plot: Path | None = None,
+    max_plots: int = 100,
+    network: str | None = None,
+    common: Common = Common(),  # noqa: B008 - frozen
+) -> int:
+    """Decide for each image: a label, or "I don't know" and why.
+
+    Parameters
+    ----------
+    model
+        The model file.
+    sources
+        Image files, folders (searched through), .npz or IDX files, or named sets.
+    rule
+        calibrated, none, or QUANTILE:THRESHOLD such as median:0.2. [the model's own]
+    as_json
+        Print one JSON object a line, in input order.
+    csv_file
+        Also write the decisions to this CSV file.
+    plot
+        Also draw the picture of each answer into this folder, as PNG.
+    max_plots
+        Draw at most so many pictures.
+    network
+        Allow a model's own network code: module:factory.
+    """
+    if not sources:
+        raise UsageError("name at least one image, folder or data set to predict")
+    if csv_file is not None:
+        check_writable(csv_file)
+    reporter = make_reporter(quiet=common.quiet)
+    classifier = open_model(model, network, common, reporter)
+    run = _Run(classifier, rule, common, plot, max_plots, reporter)
+    with ExitStack() as stack:
+        table = None
+        if csv_file is not None:
+            temporary = stack.enter_context(atomic_path(csv_file))
+            table = stack.enter_context(temporary.open("w", newline="", encoding="utf-8"))
+        writer = None if table is None else _csv_writer(table, classifier.classes)
+        for answer in run.answers(sources):
+            print_result(answer.as_json() if as_json else answer.as_line())
+            if writer is not None:
+                writer.writerow(answer.as_row())
+    if run.failures:
+        several = f" and {run.failures - 1} more" if run.failures > 1 else ""
+        print_error(f"{run.first_failure}{several}; the other images were answered")
+        return 2
+    return 0
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """One line of output: a decision, or why there is none."""
+
+    image: str
+    decision: Decision | None = None
+    error: str | None = None
+
+    def as_json(self) -> str:
+        return json.dumps(self._record(), ensure_ascii=False, allow_nan=False)
+
+    def as_line(self) -> str:
+        if self.decision is None:
+            return f"{self.image}\tcannot be read: {self.error}"
+        probability = self.decision.probability[self.decision.forced]
+        sure = f"\t{probability:.3f}" if self.decision.accepted else ""
+        return f"{self.image}\t{self.decision}{sure}"
+
+    def as_row(self) -> dict[str, Any]:
+        record = self._record()
+        for group in ("probability", "median", "scores"):
+            prefix = "" if group == "scores" else f"{group} "
+            values: Mapping[str, float] = record.pop(group, {})
+            record |= {f"{prefix}{name}": value for name, value in values.items()}
+        if "proposed" in record:
+            record["proposed"] = "|".join(record["proposed"])
+        return record
+
+    def _record(self) -> dict[str, Any]:
+        decision = self.decision
+        if decision is None:
+            return {"image": self.image, "error": self.error}
+        return {
+            "image": self.image,
+            "label": decision.label,
+            "accepted": decision.accepted,
+            "reason": None if decision.reason is None else decision.reason.value,
+            "proposed": list(decision.proposed),
+            "probability": dict(decision.probability),
+            "median": dict(decision.median),
+            "scores": dict(decision.scores),
+            "samples": decision.samples,
+        }
+
+
+def _csv_writer(file: TextIO, classes: tuple[str, ...]) -> csv.DictWriter[str]:
+    columns = ["image", "label", "accepted", "reason", "proposed", "samples", "error"]
+    columns += ["predictive_entropy", "expected_entropy", "mutual_information"]
+    columns += [f"probability {name}" for name in classes]
+    columns += [f"median {name}" for name in classes]
+    writer = csv.DictWriter(file, columns, restval="")
+    writer.writeheader()
+    return writer
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Images that go through the networks together, and those that could not be read.
+
+    Attributes:
+        names: Of all images, in input order.
+        errors: Why an image could not be read, by its place in ``names``.
+        images: ``(n, K, H, W)`` uint8, those that could, in order.
+        actual: The true label of each name, where known.
+    """
+
+    names: list[str]
+    errors: Mapping[int, str]
+    images: Tensor
+    actual: list[str | None]
+
+
+@dataclass
+class _Run:
+    """One run of ``predict``."""
+
+    classifier: Classifier
+    rule: str | None
+    common: Common
+    plot: Path | None
+    max_plots: int
+    reporter: Reporter
+    failures: int = 0
+    first_failure: str = ""
+    plotted: int = field(default=0, init=False)
+
+    def answers(self, sources: tuple[str, ...]) -> Iterator[_Answer]:
+        """An answer for each image of all sources, in input order."""
+        rule = self.classifier.choose_rule(self.rule)
+        for source in sources:
+            for batch in self._batches(source):
+                decisions = self._decide(batch, rule)
+                for place, name in enumerate(batch.names):
+                    if place in batch.errors:
+                        self._fail(batch.errors[place])
+                        yield _Answer(name, error=batch.errors[place])
+                    else:
+                        yield _Answer(name, next(decisions))
+
+    def _fail(self, error: str) -> None:
+        self.first_failure = self.first_failure or error
+        self.failures += 1
+
+    def _decide(self, batch: _Batch, rule: Any) -> Iterator[Decision]:
+        readable = [place for place in range(len(batch.names)) if place not in batch.errors]
+        done = 0
+        for logits in self.classifier.stream_logits(
+            batch.images,
+            samples=self.common.samples,
+            seed=self.common.seed,
+            reporter=self.reporter,
+        ):
+            decisions = self.classifier.decide_from_logits(logits, rule)
+            for i, decision in enumerate(decisions):
+                if self.plot is not None and self.plotted < self.max_plots:
+                    place = readable[done + i]
+                    self._draw(batch, done + i, place, decision, logits[:, i])
+                yield decision
+            done += len(decisions)
+
+    def _draw(
+        self, batch: _Batch, row: int, place: int, decision: Decision, logits: Tensor
+    ) -> None:
+        from nescio.report import save_answer
+
+        assert self.plot is not None  # noqa: S101 - the caller looked
+        self.plotted += 1
+        save_answer(
+            self.plot / f"{self.plotted:04d}-{_safe_stem(batch.names[place])}.png",
+            logits.log_softmax(-1).cpu(),
+            decision,
+            self.classifier.classes,
+            image=batch.images[row],
+            actual=batch.actual[place],
+            title=Path(batch.names[place]).name,
+        )
+        if self.plotted == self.max_plots:
+            self.reporter.note(f"{self.max_plots} pictures are drawn; --max-plots sets how many")
+
+    def _batches(self, source: str) -> Iterator[_Batch]:
+        from nescio.data import all_images, list_images, load
+
+        path = Path(source)
+        files = [path] if _is_image_file(path) else list_images(path) if path.is_dir() else []
+        for start in range(0, len(files), FILES_AT_ONCE):
+            yield self._read(files[start : start + FILES_AT_ONCE])
+        if not files:
+            dataset = load(
+                source,
+                labelled=False,
+                preprocessing=self.classifier.preprocessing,
+                seed=self.classifier.record.seed,
+                reporter=self.reporter,
+            )
+            images = all_images(dataset)
+            labels = [None] * len(images) if images.labels is None else images.labels.tolist()
+            yield _Batch(
+                names=[images.image_name(i) for i in range(len(images))],
+                errors={},
+                images=images.images,
+                actual=[None if label is None else images.classes[label] for label in labels],
+            )
+
+    def _read(self, files: list[Path]) -> _Batch:
+        from nescio.data import read_images
+
+        result = read_images(files, self.classifier.preprocessing)
+        classes = set(self.classifier.classes)
+        return _Batch(
+            names=[str(file) for file in files],
+            errors={failure.index: failure.error for failure in result.failures},
+            images=result.images,
+            actual=[file.parent.name if file.parent.name in classes else None for file in files],
+        )
+
+
+def _is_image_file(path: Path) -> bool:
+    """Whether to read this path as one image: any file that is not a data set."""
+    name = path.name.lower()
+    return path.is_file() and not name.endswith(".npz") and "-ubyte" not in name
+
+
+def _safe_stem(name: str) -> str:
+    """A file name's stem with nothing in it that a file system could trip over."""
+    stem = Path(name).stem
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)[:80]

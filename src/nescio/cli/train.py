@@ -1,0 +1,124 @@
+"""``nescio train``: fit, calibrate, write one model file."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from nescio.cli.console import make_reporter, print_error, print_result
+from nescio.cli.options import Common
+from nescio.files import check_writable
+
+if TYPE_CHECKING:
+    from nescio.classifier import Classifier
+
+STATUS_OF_STOP = {"diverged": 2, "interrupted": 130}
+
+
+def train(
+    data: str,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    recipe: Literal["default", "article"] = "default",
+    network: str = "mlp",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    prior: str | None = None,
+    kl_weight: float | None = None,
+    rule: str | None = None,
+    max_refusal: float = 0.01,
+    image_size: int | None = None,
+    common: Common = Common(),  # noqa: B008 - frozen
+) -> int:
+    """Train a Bayesian classifier and write it to one file.
+
+    Parameters
+    ----------
+    data
+        A named set, a folder with one subfolder a class, an .npz or an IDX file.
+    out
+        The model file to write, such as digits.nescio.
+    recipe
+        default: the ELBO as it is, with a calibrated rule. article: the 2018 system as it was.
+    network
+        mlp, cnn, or module:factory for your own (called with shape= and classes=).
+    epochs
+        Passes over the training images. [default 10, and at least 2,000 steps; article: 5]
+    batch_size
+        Images a step. [128]
+    learning_rate
+        Of Adam. [default: 0.002, one cycle; article: 0.01, constant]
+    prior
+        normal:1, scaled:1, laplace:1, or per layer such as normal:1,3.*=scaled:1. [normal:1]
+    kl_weight
+        A deliberate tempering of the KL, recorded in the model; 1 is the ELBO. [1]
+    rule
+        The rule to put in force: calibrated, none, or QUANTILE:THRESHOLD such as median:0.2.
+    max_refusal
+        The share of familiar images that the familiarity gate may refuse.
+    image_size
+        Bring images to this many pixels a side. [their own size, if one and at most 64]
+    """
+    check_writable(out)
+    from nescio.training import find_recipe, fit
+
+    changes = {
+        "epochs": epochs,
+        # Who asks for a number of passes gets that number.
+        "minimum_steps": None if epochs is None else 0,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "prior": prior,
+        "kl_weight": kl_weight,
+        "rule": rule,
+    }
+    chosen = replace(find_recipe(recipe), **{k: v for k, v in changes.items() if v is not None})
+    classifier = fit(
+        network,
+        data,
+        recipe=chosen,
+        max_refusal=max_refusal,
+        image_size=image_size,
+        samples=common.samples,
+        seed=common.seed or 0,
+        device=common.device,
+        reporter=make_reporter(quiet=common.quiet),
+    )
+    if classifier.record.stopped is not None:
+        return _save_stopped(classifier, out)
+    classifier.save(out)
+    print_result(f"{out}: {_summary(classifier)}")
+    return 0
+
+
+def _summary(classifier: Classifier) -> str:
+    record = classifier.record
+    return (
+        f"{classifier.spec.name} on {record.data}, {record.train_images} training and "
+        f"{record.calibration_images} calibration images, {len(classifier.classes)} classes, "
+        f"{len(record.history)} passes. {classifier.rule.describe()}"
+    )
+
+
+def _save_stopped(classifier: Classifier, out: Path) -> int:
+    """Keep what was fitted so far; an older model at ``out`` is replaced only if told to."""
+    record = classifier.record
+    passes = f"the state after pass {len(record.history)}"
+    target = out.with_name(f"{out.name}.partial")
+    if record.stopped == "interrupted" and sys.stdin.isatty() and sys.stderr.isatty():
+        sys.stderr.write(f"Stopped. Write {passes} to {out}? [Y/n] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() in ("", "y", "yes"):
+            target = out
+    classifier.save(target)
+    why = {
+        "interrupted": "training was stopped",
+        "diverged": "training diverged (the loss is not finite); lower --learning-rate",
+    }
+    print_error(f"{why[record.stopped or '']}; {passes} is in {target}")
+    return STATUS_OF_STOP[record.stopped or ""]
