@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,13 +31,11 @@ from nescio.refusal import (
     quantile_probability,
 )
 
-if TYPE_CHECKING:
-    pass
-
 SAMPLES = 100
 """How many networks are drawn unless told otherwise; the article's number."""
 
-Images = ImageSet | Tensor | "NDArray[np.generic]"
+Images: TypeAlias = ImageSet | Tensor | np.ndarray[Any, np.dtype[Any]]
+"""What predictions take; see :meth:`Classifier.prepare`."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -16,7 +17,7 @@ from nescio.evaluation import Evaluation, summarise
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import Decisions, Rule
 
-Source = Dataset | ImageSet | str | Path
+Source: TypeAlias = Dataset | ImageSet | str | Path
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -67,7 +67,7 @@ def train(
     check_writable(out)
     from nescio.training import find_recipe, fit
 
-    changes = {
+    changes: dict[str, Any] = {
         "epochs": epochs,
         # Who asks for a number of passes gets that number.
         "minimum_steps": None if epochs is None else 0,

@@ -156,7 +156,8 @@ class CalibratedRule:
         return (
             f"{ambiguous}, and as unfamiliar when the sampled networks disagree more than "
             f"{self.threshold:.4g} nats; that gate refuses at most {self.max_refusal:.2%} of "
-            f"images like its {self.calibration_images} calibration images, on average over calibrations."
+            f"images like its {self.calibration_images} calibration images, on average over "
+            "calibrations."
         )
 
     def to_json(self) -> dict[str, Any]:

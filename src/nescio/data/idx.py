@@ -1,0 +1,145 @@
+"""IDX, the format of MNIST: a header of big-endian sizes, then raw bytes.
+
+Layout (Y. LeCun, *The MNIST database*): two zero bytes, the element type (8 for
+unsigned byte), the number of axes, one 32-bit size an axis, the elements.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nescio.data.images import Dataset, ImageSet
+from nescio.data.preprocess import as_images
+from nescio.errors import DataError
+
+UNSIGNED_BYTE = 8
+IMAGES, LABELS = "-images-idx3-ubyte", "-labels-idx1-ubyte"
+"""How the files of one set end, before an optional ``.gz``."""
+
+CHUNK = 1 << 24
+"""Bytes read at a time, so that a header cannot make us ask for more than there is."""
+
+
+def read_idx(path: Path, *, compressed: bool | None = None) -> Tensor:
+    """Read one IDX file, plain or gzip.
+
+    Args:
+        path: The file.
+        compressed: Whether it is gzip; told by its name when ``None``.
+
+    Returns:
+        uint8, of the shape in the file's header.
+
+    Raises:
+        DataError: The file is not IDX of unsigned bytes, or its length does not fit.
+    """
+    compressed = path.suffix == ".gz" if compressed is None else compressed
+    opener = gzip.open if compressed else open
+    try:
+        with opener(path, "rb") as file:
+            shape = _read_header(path, file.read(4), file)
+            content = _read_content(path, file, math.prod(shape))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"{path}: a damaged gzip file ({error}); fetch it again or unpack it by hand"
+        ) from error
+    return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(shape))
+
+
+def is_images_file(path: Path) -> bool:
+    """Whether the name says that it holds the images of an IDX set."""
+    return path.name.removesuffix(".gz").endswith(IMAGES)
+
+
+def set_name(path: Path) -> str:
+    """What an IDX set is called: its file's name up to ``-images-idx3-ubyte``."""
+    return path.name.removesuffix(".gz").removesuffix(IMAGES)
+
+
+def read_idx_set(path: Path, name: str | None = None, classes: tuple[str, ...] = ()) -> ImageSet:
+    """Read the images at ``path``, and the labels beside them if there are any.
+
+    Args:
+        path: ``NAME-images-idx3-ubyte``, perhaps with ``.gz``.
+        name: What to call the set; ``NAME`` when ``None``.
+        classes: The class names; ``0``, ``1``, ... when empty.
+
+    Raises:
+        DataError: A file is damaged, or the labels do not fit the images.
+    """
+    name = name or set_name(path)
+    raw = read_idx(path)
+    if raw.ndim != 3 or raw.numel() == 0:
+        raise DataError(f"{path}: expected images (N, H, W), got shape {tuple(raw.shape)}")
+    labels = _read_labels(path)
+    if labels is None:
+        return ImageSet(name, as_images(raw), None, ())
+    if labels.shape != (len(raw),):
+        raise DataError(f"{path}: {len(raw)} images need as many labels, got {tuple(labels.shape)}")
+    names = classes or tuple(str(i) for i in range(int(labels.max()) + 1))
+    return ImageSet(name, as_images(raw), labels.long(), names)
+
+
+def find_idx_pair(folder: Path) -> tuple[Path, Path] | None:
+    """The training and test images of a folder in MNIST's layout, or ``None``."""
+    found = [_with_or_without_gz(folder / f"{part}{IMAGES}") for part in ("train", "t10k")]
+    return (found[0], found[1]) if found[0] and found[1] else None
+
+
+def read_idx_folder(
+    folder: Path, pair: tuple[Path, Path], name: str, classes: tuple[str, ...] = ()
+) -> Dataset:
+    """Read a folder in MNIST's layout: training and test images with their labels."""
+    train, test = (read_idx_set(path, name, classes) for path in pair)
+    if train.classes != test.classes and set(test.classes) - set(train.classes):
+        raise DataError(f"{folder}: its test split has classes that its training split lacks")
+    if test.labels is not None:
+        test = ImageSet(name, test.images, test.labels, train.classes)
+    return Dataset(name, train, test)
+
+
+def _with_or_without_gz(path: Path) -> Path | None:
+    for candidate in (path, path.with_name(f"{path.name}.gz")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _read_labels(images: Path) -> Tensor | None:
+    name = images.name.removesuffix(".gz").removesuffix(IMAGES) + LABELS
+    path = _with_or_without_gz(images.with_name(name))
+    return None if path is None else read_idx(path)
+
+
+def _read_header(path: Path, magic: bytes, file: IO[bytes]) -> tuple[int, ...]:
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != UNSIGNED_BYTE or magic[3] == 0:
+        raise DataError(
+            f"{path}: not an IDX file of unsigned bytes (it begins with {magic.hex() or 'nothing'})"
+        )
+    sizes = file.read(4 * magic[3])
+    if len(sizes) < 4 * magic[3]:
+        raise DataError(f"{path}: the file ends within its header; fetch it again")
+    return tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
+
+
+def _read_content(path: Path, file: IO[bytes], size: int) -> bytearray:
+    content = bytearray()
+    while len(content) < size:
+        chunk = file.read(min(CHUNK, size - len(content)))
+        if not chunk:
+            break
+        content += chunk
+    if len(content) < size or file.read(1):
+        more = "more" if len(content) == size else f"only {len(content)}"
+        raise DataError(
+            f"{path}: its header promises {size} bytes, there are {more}; fetch it again"
+        )
+    return content
