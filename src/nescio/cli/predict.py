@@ -189,10 +189,12 @@ class _Run:
         self.failures += 1
 
     def _decide(self, batch: _Batch, rule: Any) -> Iterator[Decision]:
+        from nescio.data import ImageSet
+
         readable = [place for place in range(len(batch.names)) if place not in batch.errors]
         done = 0
         for logits in self.classifier.stream_logits(
-            batch.images,
+            ImageSet("", batch.images, None, ()),
             samples=self.common.samples,
             seed=self.common.seed,
             reporter=self.reporter,

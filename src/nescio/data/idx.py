@@ -10,7 +10,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,13 @@ from nescio.errors import DataError
 UNSIGNED_BYTE = 8
 IMAGES, LABELS = "-images-idx3-ubyte", "-labels-idx1-ubyte"
 """How the files of one set end, before an optional ``.gz``."""
+
+
+class _Reader(Protocol):
+    """What plain and gzip files have in common."""
+
+    def read(self, size: int, /) -> bytes: ...
+
 
 CHUNK = 1 << 24
 """Bytes read at a time, so that a header cannot make us ask for more than there is."""
@@ -119,7 +126,7 @@ def _read_labels(images: Path) -> Tensor | None:
     return None if path is None else read_idx(path)
 
 
-def _read_header(path: Path, magic: bytes, file: IO[bytes]) -> tuple[int, ...]:
+def _read_header(path: Path, magic: bytes, file: _Reader) -> tuple[int, ...]:
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != UNSIGNED_BYTE or magic[3] == 0:
         raise DataError(
             f"{path}: not an IDX file of unsigned bytes (it begins with {magic.hex() or 'nothing'})"
@@ -130,7 +137,7 @@ def _read_header(path: Path, magic: bytes, file: IO[bytes]) -> tuple[int, ...]:
     return tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
 
 
-def _read_content(path: Path, file: IO[bytes], size: int) -> bytearray:
+def _read_content(path: Path, file: _Reader, size: int) -> bytearray:
     content = bytearray()
     while len(content) < size:
         chunk = file.read(min(CHUNK, size - len(content)))

@@ -69,13 +69,18 @@ class MeanField:
     def __call__(self, x: Tensor | None = None, y: Tensor | None = None) -> dict[str, Tensor]:  # noqa: ARG002
         """Sample every weight, at sites with the names of the model's."""
         return {
-            name: pyro.sample(name, dist.Normal(loc, self.scale(name)).to_event(loc.ndim))
+            name: pyro.sample(name, self._site(name).to_event(loc.ndim))
             for name, loc in self.loc.items()
         }
 
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser changes: all locations, then all raw scales."""
         return [*self.loc.values(), *self.raw_scale.values()]
+
+    def _site(self, name: str) -> dist.Distribution:
+        # Validation would read every weight again and wait for the device at each step;
+        # a scale that is not a number shows in the loss.
+        return dist.Normal(self.loc[name], self.scale(name), validate_args=False)
 
     def scale(self, name: str) -> Tensor:
         """The standard deviation of one parameter."""

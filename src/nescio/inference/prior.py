@@ -75,7 +75,8 @@ class LaplacePrior:
     def __call__(self, name: str, parameter: Tensor) -> dist.Distribution:  # noqa: ARG002
         """The prior of one parameter."""
         loc = torch.zeros_like(parameter)
-        return dist.Laplace(loc, torch.full_like(parameter, self.scale)).to_event(parameter.ndim)
+        scales = torch.full_like(parameter, self.scale)
+        return dist.Laplace(loc, scales, validate_args=False).to_event(parameter.ndim)
 
     def __str__(self) -> str:
         return f"laplace:{self.scale:g}"
@@ -149,4 +150,5 @@ def _parse_one(item: str, text: str) -> Prior:
 
 def _normal(parameter: Tensor, scale: float) -> dist.Distribution:
     loc = torch.zeros_like(parameter)
-    return dist.Normal(loc, torch.full_like(parameter, scale)).to_event(parameter.ndim)
+    scales = torch.full_like(parameter, scale)
+    return dist.Normal(loc, scales, validate_args=False).to_event(parameter.ndim)

@@ -26,11 +26,10 @@ def quantile_probability(probabilities: Tensor, quantile: float) -> Tensor:
     samples, _, classes = probabilities.shape
     step = max(1, QUANTILE_ELEMENTS // (samples * classes))
     # torch.quantile sorts along the last axis, so the networks go there.
-    parts: list[Tensor] = [
-        torch.quantile(part.permute(1, 2, 0).contiguous(), quantile, dim=-1)
-        for part in probabilities.split(step, dim=1)
+    last: list[Tensor] = [
+        part.permute(1, 2, 0).contiguous() for part in probabilities.split(step, dim=1)
     ]
-    return torch.cat(parts)
+    return torch.cat([torch.quantile(part, quantile, dim=-1) for part in last])
 
 
 def entropy(probabilities: Tensor) -> Tensor:

@@ -1,0 +1,178 @@
+"""The article's picture of one answer: a histogram of sampled probabilities a class."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from nescio.files import atomic_path
+from nescio.refusal import Decision
+
+BINS = 8
+"""The article's number."""
+
+COLUMNS = 10
+"""Histograms in a row."""
+
+MOST_CLASSES = 40
+"""With more classes only so many, the most probable ones, are drawn."""
+
+LOWEST = -25.0
+"""Log-probabilities below this count in the first bin."""
+
+BLUE, GREY, ORANGE, GREEN, INK = "#0072B2", "#D4D4D4", "#D55E00", "#007A5A", "#222222"
+"""From the palette of Okabe & Ito, which colour-blind readers can tell apart."""
+
+
+def draw_answer(
+    log_probabilities: Tensor,
+    decision: Decision,
+    classes: Sequence[str],
+    *,
+    image: Tensor,
+    actual: str | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw one answer.
+
+    A sure answer shows a narrow histogram near 0 for its class; an unsure one wide
+    histograms for several.
+
+    Args:
+        log_probabilities: ``(S, C)`` natural logarithms of the sampled probabilities.
+        decision: What was answered.
+        classes: The ``C`` class names.
+        image: ``(K, H, W)`` uint8, as the network saw it.
+        actual: The true label, if known.
+        title: Written above, such as the file's name.
+    """
+    values = log_probabilities.double().clamp_min(LOWEST).numpy()
+    shown = _shown(decision, classes)
+    columns = min(COLUMNS, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    width = max(7.0, 1.25 * columns + 2.4)
+    figure = Figure(figsize=(width, 1.1 + 1.75 * rows), dpi=110, layout="constrained")
+    panels: Any = figure.subfigures(1, 2, width_ratios=[2.4, max(4.6, 1.25 * columns)])
+    left, right = panels
+    _draw_image(left, image, decision, actual)
+    axes = right.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    lowest = min(float(values[:, shown].min()), -1.0)
+    edges = np.linspace(lowest, 0.0, BINS + 1)
+    for place, axis in enumerate(axes):
+        if place >= len(shown):
+            axis.set_visible(False)
+            continue
+        name = classes[shown[place]]
+        _draw_histogram(axis, values[:, shown[place]], edges, name, decision)
+        _label_axes(axis, first=place % columns == 0, last=place + columns >= len(shown))
+    right.supxlabel(_axis_label(len(shown), len(classes), lowest), fontsize=8.5, color="#555555")
+    if title:
+        figure.suptitle(_shorten(title, 90), fontsize=9, color="#555555")
+    return figure
+
+
+def save_answer(
+    path: Path, log_probabilities: Tensor, decision: Decision, *args: Any, **options: Any
+) -> None:
+    """Draw one answer (:func:`draw_answer`) into a PNG file, whole or not at all."""
+    content = answer_png(log_probabilities, decision, *args, **options)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def answer_png(*args: Any, **options: Any) -> bytes:
+    """One answer (:func:`draw_answer`) as PNG."""
+    buffer = BytesIO()
+    draw_answer(*args, **options).savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def verdict_in_words(decision: Decision, actual: str | None) -> tuple[str, str]:
+    """The verdict for a headline, and its colour.
+
+    "Correct" or "Incorrect" where the truth is known, "Undecided" for a refusal.
+    """
+    if not decision.accepted:
+        return f"Undecided\nI don't know: {decision.reason}", ORANGE
+    if actual is None:
+        return f"{_shorten(str(decision.label), 22)}", BLUE
+    answer = _shorten(str(decision.label), 22)
+    if decision.label == actual:
+        return f"Correct\n{answer}", GREEN
+    return f"Incorrect\n{answer}", ORANGE
+
+
+def _shown(decision: Decision, classes: Sequence[str]) -> list[int]:
+    """Which classes to draw, in their own order."""
+    if len(classes) <= MOST_CLASSES:
+        return list(range(len(classes)))
+    ranked = sorted(range(len(classes)), key=lambda c: -decision.probability[classes[c]])
+    return sorted(ranked[:MOST_CLASSES])
+
+
+def _draw_image(figure: Any, image: Tensor, decision: Decision, actual: str | None) -> None:
+    axis = figure.subplots()
+    pixels = image.permute(1, 2, 0).numpy()
+    grey = pixels.shape[-1] == 1
+    axis.imshow(
+        pixels[..., 0] if grey else pixels,
+        cmap="gray" if grey else None,
+        vmin=0,
+        vmax=255,
+        interpolation="nearest",
+    )
+    axis.set_xticks([])
+    axis.set_yticks([])
+    words, colour = verdict_in_words(decision, actual)
+    axis.set_title(words, color=colour, fontsize=11, fontweight="bold")
+    known = "real label not known" if actual is None else f"real label: {_shorten(actual, 24)}"
+    proposed = ", ".join(_shorten(name, 14) for name in decision.proposed[:4]) or "none"
+    more = f" and {len(decision.proposed) - 4} more" if len(decision.proposed) > 4 else ""
+    below = f"{known}\n" + textwrap.fill(f"proposed: {proposed}{more}", 30)
+    axis.set_xlabel(below, fontsize=8.5, color=INK)
+
+
+def _draw_histogram(axis: Axes, values: Any, edges: Any, name: str, decision: Decision) -> None:
+    proposed = name in decision.proposed
+    axis.hist(
+        values, bins=edges, color=BLUE if proposed else GREY, edgecolor="white", linewidth=0.6
+    )
+    short = textwrap.fill(_shorten(name, 22), 11)
+    axis.set_title(
+        f"{short}\n({decision.median[name]:.2f})",
+        fontsize=8.5,
+        color=BLUE if proposed else INK,
+        fontweight="bold" if proposed else "normal",
+    )
+
+
+def _label_axes(axis: Axes, *, first: bool, last: bool) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=7, length=2, color="#999999", labelcolor="#555555")
+    axis.tick_params(labelleft=first, labelbottom=last)
+    if first:
+        axis.set_ylabel("networks", fontsize=7.5, color="#555555")
+
+
+def _axis_label(shown: int, classes: int, lowest: float) -> str:
+    parts = ["log-probability of the class under each sampled network (median probability above)"]
+    if lowest <= LOWEST:
+        parts.append(f"below {LOWEST:g} counts in the first bin")
+    if shown < classes:
+        parts.append(f"the {shown} most probable of {classes} classes")
+    return textwrap.fill("; ".join(parts), 110)
+
+
+def _shorten(text: str, most: int) -> str:
+    # matplotlib would read dollar signs as formulas.
+    text = text if len(text) <= most else f"{text[: most - 1]}…"
+    return text.replace("$", r"\$")
