@@ -34,7 +34,8 @@ def quantile_probability(probabilities: Tensor, quantile: float) -> Tensor:
 
 def entropy(probabilities: Tensor) -> Tensor:
     """Shannon entropy over the last axis; 0 log 0 is 0."""
-    return torch.special.entr(probabilities).sum(-1)
+    terms: Tensor = torch.special.entr(probabilities)
+    return terms.sum(-1)
 
 
 def predictive_entropy(probabilities: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from nescio.refusal import Decision, Decisions
 from nescio.report.content import Card, Gallery, Report, confusion_with_refusal, image_png
 from nescio.report.picture import answer_png
 
-CARDS = 6
+CARDS = 5
 """Images in a gallery, at most."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from nescio.files import atomic_path
@@ -29,7 +30,20 @@ MOST_CLASSES = 40
 LOWEST = -25.0
 """Log-probabilities below this count in the first bin."""
 
-BLUE, GREY, ORANGE, GREEN, INK = "#0072B2", "#D4D4D4", "#D55E00", "#007A5A", "#222222"
+IMAGE, GAP, CELL = 2.6, 0.45, (1.2, 1.85)
+"""Inches: the image's column, the space after it, and each histogram with its title."""
+
+TOP, TITLE, BOTTOM = 0.8, 0.62, 0.75
+"""Inches above the first row, between rows, and below the last."""
+
+BLUE, GREY, ORANGE, GREEN, INK, SOFT = (
+    "#0072B2",
+    "#D4D4D4",
+    "#D55E00",
+    "#007A5A",
+    "#222222",
+    "#555555",
+)
 """From the palette of Okabe & Ito, which colour-blind readers can tell apart."""
 
 
@@ -59,24 +73,45 @@ def draw_answer(
     shown = _shown(decision, classes)
     columns = min(COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
-    width = max(7.0, 1.25 * columns + 2.4)
-    figure = Figure(figsize=(width, 1.1 + 1.75 * rows), dpi=110, layout="constrained")
-    panels: Any = figure.subfigures(1, 2, width_ratios=[2.4, max(4.6, 1.25 * columns)])
-    left, right = panels
-    _draw_image(left, image, decision, actual)
-    axes = right.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    # Sizes are in inches and set by hand: a layout engine takes seconds for forty axes.
+    width, height = _size(rows, columns)
+    figure = Figure(figsize=(width, height), dpi=110)
+    side = IMAGE - 0.5
+    image_top = height - TOP
+    axis = figure.add_axes((0.25 / width, (image_top - side) / height, side / width, side / height))
+    _draw_image(axis, image, decision, actual)
+    grid = figure.add_gridspec(
+        rows,
+        columns,
+        left=(IMAGE + GAP) / width,
+        right=1 - 0.15 / width,
+        top=(height - TOP) / height,
+        bottom=BOTTOM / height,
+        wspace=0.1,
+        hspace=TITLE / (CELL[1] - TITLE),
+    )
     lowest = min(float(values[:, shown].min()), -1.0)
     edges = np.linspace(lowest, 0.0, BINS + 1)
-    for place, axis in enumerate(axes):
+    axes = grid.subplots(sharex=True, sharey=True, squeeze=False).ravel()
+    for place, histogram in enumerate(axes):
         if place >= len(shown):
-            axis.set_visible(False)
+            histogram.set_visible(False)
             continue
         name = classes[shown[place]]
-        _draw_histogram(axis, values[:, shown[place]], edges, name, decision)
-        _label_axes(axis, first=place % columns == 0, last=place + columns >= len(shown))
-    right.supxlabel(_axis_label(len(shown), len(classes), lowest), fontsize=8.5, color="#555555")
+        _draw_histogram(histogram, values[:, shown[place]], edges, name, decision)
+        _label_axes(histogram, first=place % columns == 0, last=place + columns >= len(shown))
+    label = _axis_label(len(shown), len(classes), lowest, round(width * 13))
+    figure.text(0.5, 0.08 / height, label, ha="center", va="bottom", fontsize=8, color=SOFT)
     if title:
-        figure.suptitle(_shorten(title, 90), fontsize=9, color="#555555")
+        figure.text(
+            0.5,
+            1 - 0.08 / height,
+            _shorten(title, 90),
+            ha="center",
+            va="top",
+            fontsize=9,
+            color=SOFT,
+        )
     return figure
 
 
@@ -111,6 +146,12 @@ def verdict_in_words(decision: Decision, actual: str | None) -> tuple[str, str]:
     return f"Incorrect\n{answer}", ORANGE
 
 
+def _size(rows: int, columns: int) -> tuple[float, float]:
+    """Width and height of the figure, in inches; two lines below a small image must fit."""
+    height = TOP + rows * CELL[1] - TITLE + BOTTOM
+    return IMAGE + GAP + columns * CELL[0] + 0.15, max(height, TOP + IMAGE + 0.2)
+
+
 def _shown(decision: Decision, classes: Sequence[str]) -> list[int]:
     """Which classes to draw, in their own order."""
     if len(classes) <= MOST_CLASSES:
@@ -119,8 +160,7 @@ def _shown(decision: Decision, classes: Sequence[str]) -> list[int]:
     return sorted(ranked[:MOST_CLASSES])
 
 
-def _draw_image(figure: Any, image: Tensor, decision: Decision, actual: str | None) -> None:
-    axis = figure.subplots()
+def _draw_image(axis: Axes, image: Tensor, decision: Decision, actual: str | None) -> None:
     pixels = image.permute(1, 2, 0).numpy()
     grey = pixels.shape[-1] == 1
     axis.imshow(
@@ -157,22 +197,30 @@ def _draw_histogram(axis: Axes, values: Any, edges: Any, name: str, decision: De
 
 def _label_axes(axis: Axes, *, first: bool, last: bool) -> None:
     axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=7, length=2, color="#999999", labelcolor="#555555")
-    axis.tick_params(labelleft=first, labelbottom=last)
+    axis.tick_params(labelsize=7, length=2, color="#999999", labelcolor=SOFT)
+    axis.tick_params(labelbottom=last)
+    axis.xaxis.set_major_locator(MaxNLocator(3))
+    # Ticks are most of the time that a picture takes; the shared ones are drawn once.
+    axis.yaxis.set_visible(first)
     if first:
-        axis.set_ylabel("networks", fontsize=7.5, color="#555555")
+        axis.set_ylabel("networks", fontsize=7.5, color=SOFT)
 
 
-def _axis_label(shown: int, classes: int, lowest: float) -> str:
-    parts = ["log-probability of the class under each sampled network (median probability above)"]
+def _axis_label(shown: int, classes: int, lowest: float, width: int) -> str:
+    parts = [
+        "log-probability of the class under each sampled network; its median probability above"
+    ]
     if lowest <= LOWEST:
-        parts.append(f"below {LOWEST:g} counts in the first bin")
+        parts.append(f"less than {LOWEST:g} counts in the first bin")
     if shown < classes:
         parts.append(f"the {shown} most probable of {classes} classes")
-    return textwrap.fill("; ".join(parts), 110)
+    return textwrap.fill("; ".join(parts), max(width, 40))
 
 
 def _shorten(text: str, most: int) -> str:
+    """Cut the middle out: long names often differ at their ends."""
+    if len(text) > most:
+        tail = most // 2 - 1
+        text = f"{text[: most - tail - 1].rstrip()}\u2026{text[len(text) - tail :].lstrip()}"
     # matplotlib would read dollar signs as formulas.
-    text = text if len(text) <= most else f"{text[: most - 1]}…"
     return text.replace("$", r"\$")
