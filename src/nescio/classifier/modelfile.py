@@ -157,6 +157,10 @@ def _rebuild(
     spec = NetworkSpec(str(header["network"]["name"]), shape, int(header["network"]["classes"]))
     guide = MeanField(_group(tensors, "loc"), _group(tensors, "raw_scale"))
     module = _matching_network(path, spec, network, guide, _group(tensors, "fixed"))
+    # Networks are drawn parameter by parameter, so their order is a part of the answer;
+    # the file keeps them by name.
+    order = list(random_parameters(module))
+    guide = MeanField({n: guide.loc[n] for n in order}, {n: guide.raw_scale[n] for n in order})
     calibrated = header["calibrated"]
     training = header["training"]
     rule = None if calibrated is None else rule_from_json(calibrated)
@@ -197,12 +201,13 @@ def _matching_network(
             _check_shapes(path, build(spec), guide, fixed)
         module = build(spec)
     _check_shapes(path, module, guide, fixed)
+    module = module.eval()
     with torch.no_grad():
         for name, parameter in random_parameters(module).items():
             parameter.copy_(guide.loc[name])
         for name, value in fixed_tensors(module).items():
             value.copy_(fixed[name])
-    return module.eval()
+    return module
 
 
 def _user_network(path: Path, spec: NetworkSpec, network: str | None) -> nn.Module:

@@ -52,7 +52,7 @@ def train(
     batch_size
         Images a step. [128]
     learning_rate
-        Of Adam. [default: 0.002, one cycle; article: 0.01, constant]
+        Of Adam. [default: 0.01, one cycle; article: 0.01, constant]
     prior
         normal:1, scaled:1, laplace:1, or per layer such as normal:1,3.*=scaled:1. [normal:1]
     kl_weight

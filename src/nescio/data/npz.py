@@ -46,9 +46,11 @@ def read_npz(path: Path) -> ImageSet:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # NumPy would leave a damaged file open; we close it.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             wanted = [name for name in ("images", "labels", "classes") if name in archive.files]
-            return {name: archive[name] for name in wanted}
+            # What is no array in an archive comes back as its bytes.
+            return {name: np.asarray(archive[name]) for name in wanted}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     # A file that is no archive makes NumPy give an array, which is no context manager.

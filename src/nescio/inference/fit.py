@@ -231,8 +231,8 @@ class _Run:
         return torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
             max_lr=self.recipe.learning_rate,
-            # One step is too short for a cycle: its phases would have no length.
-            total_steps=max(self.recipe.passes(size) * self.recipe.steps_per_epoch(size), 10),
+            # Fewer steps than this would leave the rising phase without length.
+            total_steps=max(self.recipe.passes(size) * self.recipe.steps_per_epoch(size), 20),
             pct_start=0.1,
         )
 

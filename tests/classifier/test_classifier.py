@@ -1,0 +1,313 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests_support import QUICK, QUICK_ARTICLE, small_network, stripes
+from torch import nn
+
+import nescio
+from nescio.classifier import familiar_set, read_header, shifted_sets
+from nescio.data import Dataset, ImageSet
+from nescio.errors import ArchitectureError, DataError, ModelFileError, RuleError, UsageError
+
+
+def test_it_learns_and_refuses(classifier: nescio.Classifier, data: Dataset) -> None:
+    result = classifier.evaluate(data, ood=["noise:200"], samples=20)
+    assert result.data == "stripes"
+    assert result.n == 150
+    assert result.forced_accuracy.value > 0.95
+    assert result.accepted_accuracy is not None
+    assert result.accepted_accuracy.low <= result.accepted_accuracy.value
+    assert result.refused == result.reasons["ambiguous"] + result.reasons["unfamiliar"]
+    assert result.coverage.value == pytest.approx(1 - result.refused / 150)
+    assert 0 <= result.ood["noise"].auroc <= 1
+    assert set(result.seconds) == {"stripes", "noise"}
+
+
+def test_evaluation_json_has_the_contracts_keys(
+    classifier: nescio.Classifier, data: Dataset
+) -> None:
+    record = classifier.evaluate(data, ood=["noise:50", "noise:20"], samples=5).to_json()
+    assert set(record) >= {
+        "data", "n", "forced_accuracy", "coverage", "refused", "accepted_accuracy", "aurc",
+        "nll", "ece", "rule", "reasons", "ood", "seconds",
+    }  # fmt: skip
+    assert set(record["forced_accuracy"]) == {"value", "low", "high"}
+    assert list(record["ood"]) == ["noise", "noise-2"]
+    assert set(record["ood"]["noise"]) >= {"n", "refused", "refusal_rate", "auroc", "fpr95"}
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_nothing_accepted_is_said_not_nan(classifier: nescio.Classifier, data: Dataset) -> None:
+    result = classifier.evaluate(data, rule=nescio.CalibratedRule(-1.0, 0.01, 99, 5), samples=5)
+    assert result.refused == 150
+    assert result.accepted_accuracy is None
+    assert result.to_json()["accepted_accuracy"] is None
+
+
+def test_calibration_is_within_its_promise(classifier: nescio.Classifier) -> None:
+    fresh = stripes(600, 77)
+    refused = classifier.decide(fresh, samples=20).verdicts.unfamiliar.double().mean()
+    # 60 calibration images at 5 %: the chance is at most 5 % on average over
+    # calibrations; this one calibration may be above it, though not by much.
+    assert float(refused) < 0.15
+    rule = classifier.calibrated
+    assert rule is not None
+    assert (rule.max_refusal, rule.calibration_images, rule.samples) == (0.05, 60, 20)
+    assert classifier.rule is rule
+
+
+def test_too_few_calibration_images_are_told(data: Dataset) -> None:
+    notes: list[str] = []
+
+    class Listener(nescio.progress.Silent):
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    few = Dataset("few", stripes(60, 3), data.test)
+    recipe = replace(QUICK, epochs=1)
+    fitted = nescio.fit("mlp", few, recipe=recipe, samples=2, reporter=Listener())
+    assert fitted.calibrated is not None
+    assert not fitted.calibrated.familiarity_gate
+    assert "6 calibration images are too few" in notes[0]
+    assert "(99 are needed)" in notes[0]
+    assert fitted.rule.to_json()["threshold"] is None
+
+
+def test_the_articles_recipe(data: Dataset) -> None:
+    fitted = nescio.fit(small_network(), data, recipe=QUICK_ARTICLE, samples=2)
+    assert fitted.rule == nescio.QuantileRule(0.5, 0.2)
+    assert fitted.calibrated is None
+    assert fitted.record.train_images == 600
+    assert fitted.record.calibration_images == 0
+    with pytest.raises(RuleError, match="no calibrated rule"):
+        fitted.choose_rule("calibrated")
+    logits = torch.cat(list(fitted.stream_logits(data.train.images[:9, 0], samples=30)), 1)
+    decisions = fitted.decide(data.train.images[:9, 0], samples=30)
+    assert torch.equal(decisions.forced, logits[:10].mean(0).argmax(-1))
+
+
+def test_a_users_own_network_is_not_changed(data: Dataset) -> None:
+    network = small_network()
+    before = [p.clone() for p in network.parameters()]
+    nescio.fit(network, data, recipe=replace(QUICK, epochs=1), samples=2)
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"recipe": "best"}, UsageError),
+        ({"max_refusal": 0.0}, RuleError),
+        ({"device": "tpu"}, UsageError),
+        ({"recipe": replace(QUICK, rule="median:2")}, RuleError),
+        ({"recipe": replace(QUICK, calibration=0.0)}, DataError),
+    ],
+)
+def test_options_that_cannot_be(
+    data: Dataset, options: dict[str, object], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        nescio.fit(small_network(), data, **{"recipe": replace(QUICK, epochs=1), **options})
+
+
+def test_unknown_networks(data: Dataset) -> None:
+    with pytest.raises(UsageError, match="did you mean 'mlp'"):
+        nescio.fit("mpl", data)
+    with pytest.raises(UsageError, match="cannot import"):
+        nescio.fit("no_such_module:make", data)
+
+
+def test_arrays_of_many_kinds(classifier: nescio.Classifier) -> None:
+    grey = np.full((2, 6, 6), 128, np.uint8)
+    same = [
+        classifier.predict_samples(images, samples=3)
+        for images in (grey, torch.from_numpy(grey), np.stack([grey] * 3, -1))
+    ]
+    assert torch.equal(same[0], same[1])
+    assert torch.equal(same[0], same[2])
+    assert classifier.predict_samples(np.zeros((9, 20)), samples=2).shape == (2, 1, 3)
+    with pytest.raises(DataError, match=r"\[0, 1\]"):
+        classifier.predict_samples(np.full((1, 6, 6), 2.0))
+
+
+# What may be judged on -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def without_test() -> tuple[nescio.Classifier, Dataset]:
+    dataset = Dataset("stripes", stripes(200, 5))
+    return nescio.fit("mlp", dataset, recipe=replace(QUICK, epochs=1), samples=2), dataset
+
+
+def test_the_part_left_out_of_training(without_test: tuple[nescio.Classifier, Dataset]) -> None:
+    fitted, dataset = without_test
+    judged = familiar_set(fitted, dataset)
+    assert len(judged) == 30
+    assert not torch.isin(judged.hashes(), fitted.record.seen).any()
+
+
+def test_images_trained_on_are_left_out(without_test: tuple[nescio.Classifier, Dataset]) -> None:
+    fitted, dataset = without_test
+    fresh = stripes(12, 99)
+    images = torch.cat([dataset.train.images, fresh.images])
+    labels = torch.cat([dataset.train.require_labels(), fresh.require_labels()])
+    more = Dataset("more", ImageSet("more", images, labels, dataset.classes))
+    assert len(familiar_set(fitted, more)) == 30 + 12
+    seen = Dataset("seen", familiar_set(fitted, more).subset(torch.arange(42)))
+    trained = torch.isin(dataset.train.hashes(), fitted.record.seen).nonzero().flatten()
+    only_seen = Dataset("seen", dataset.train.subset(trained))
+    assert len(familiar_set(fitted, seen)) == 42
+    with pytest.raises(DataError, match="trained on every one of these 170 images"):
+        familiar_set(fitted, only_seen)
+
+
+def test_classes_are_matched_by_name(classifier: nescio.Classifier) -> None:
+    test = stripes(30, 8)
+    order = torch.tensor([2, 0, 1])
+    renamed = ImageSet("r", test.images, order[test.require_labels()], ("right", "top", "left"))
+    judged = familiar_set(classifier, renamed)
+    assert judged.classes == classifier.classes
+    assert torch.equal(judged.require_labels(), test.require_labels())
+    other = ImageSet("r", test.images, test.labels, ("left", "right", "down"))
+    with pytest.raises(DataError, match="class 'down' is not one of the model's 3 classes"):
+        familiar_set(classifier, other)
+    with pytest.raises(DataError, match="labels are needed"):
+        familiar_set(classifier, ImageSet("r", test.images, None, ()))
+
+
+def test_shifted_sets_are_adapted(classifier: nescio.Classifier) -> None:
+    sets = shifted_sets(classifier, ["letters:5", "noise:3"])
+    assert sets["letters"].images.shape == (5, 1, 6, 6)
+    assert sets["noise"].images.shape == (3, 1, 6, 6)
+
+
+# The model file ------------------------------------------------------------------------
+
+
+def test_predictions_are_bit_equal_after_loading(
+    classifier: nescio.Classifier, model_file: Path, data: Dataset
+) -> None:
+    loaded = nescio.load_model(model_file)
+    images = data.train.images[:100, 0]
+    assert torch.equal(loaded.predict_samples(images), classifier.predict_samples(images))
+    for field in ("spec", "preprocessing", "classes", "recipe", "rule", "calibrated"):
+        assert getattr(loaded, field) == getattr(classifier, field)
+    assert loaded.record.history == classifier.record.history
+    assert torch.equal(loaded.record.seen, classifier.record.seen)
+
+
+def test_all_parts_of_a_network_are_kept(tmp_path: Path, data: Dataset) -> None:
+    def network() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
+        )
+
+    fitted = nescio.fit(network(), data, recipe=replace(QUICK, epochs=1), samples=2)
+    fitted.save(tmp_path / "m.nescio")
+    with pytest.raises(ModelFileError, match="its network was a Python object"):
+        nescio.load_model(tmp_path / "m.nescio")
+    loaded = nescio.load_model(tmp_path / "m.nescio", network())
+    images = data.train.images[:10, 0]
+    assert torch.equal(
+        loaded.predict_samples(images, samples=3), fitted.predict_samples(images, samples=3)
+    )
+    with pytest.raises(ModelFileError, match="do not fit the network"):
+        nescio.load_model(tmp_path / "m.nescio", small_network())
+
+
+def test_a_file_alone_runs_no_code(
+    tmp_path: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "homemade.py").write_text(
+        "from torch import nn\n"
+        "def make(shape, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(shape[1] * shape[2], classes))\n"
+        "def wrong():\n"
+        "    return 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    fitted = nescio.fit("homemade:make", data, recipe=replace(QUICK, epochs=1), samples=2)
+    fitted.save("m.nescio")
+    with pytest.raises(ModelFileError, match="allow it with --network homemade:make"):
+        nescio.load_model("m.nescio")
+    assert nescio.load_model("m.nescio", "homemade:make").classes == fitted.classes
+    with pytest.raises(ArchitectureError, match="must return a torch"):
+        nescio.fit("homemade:wrong", data)
+    with pytest.raises(UsageError, match="has no function"):
+        nescio.fit("homemade:nothing", data)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.001, 0.3, 0.7, 0.999])
+@pytest.mark.parametrize("kind", ["cut", "flip"])
+def test_a_damaged_file(model_file: Path, tmp_path: Path, place: float, kind: str) -> None:
+    content = bytearray(model_file.read_bytes())
+    index = int(place * len(content))
+    if kind == "cut":
+        content = content[:index]
+    else:
+        content[index] ^= 0x40
+    damaged = tmp_path / "damaged.nescio"
+    damaged.write_bytes(content)
+    with pytest.raises(ModelFileError, match="damaged"):
+        nescio.load_model(damaged)
+
+
+def rewrite(model_file: Path, target: Path, **changes: object) -> Path:
+    """The same tensors with another description."""
+    header = {**read_header(model_file), **changes}
+    save_file(load_file(model_file), target, metadata={"nescio": json.dumps(header)})
+    return target
+
+
+def test_foreign_newer_and_missing_files(model_file: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    save_file({"a": torch.zeros(1)}, foreign)
+    with pytest.raises(ModelFileError, match="not one that nescio wrote"):
+        nescio.load_model(foreign)
+    with pytest.raises(ModelFileError, match=r"newer nescio \(format 999"):
+        nescio.load_model(rewrite(model_file, tmp_path / "newer", format=999))
+    with pytest.raises(ModelFileError, match="no such model file"):
+        nescio.load_model(tmp_path / "none")
+    with pytest.raises(ModelFileError, match="no such model file"):
+        nescio.load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": {"name": "mlp", "shape": [1, 100_000, 100_000], "classes": 3}},
+        {"network": {"name": "mlp", "shape": [1, 6], "classes": 3}},
+        {"network": None},
+        {"classes": None},
+        {"recipe": {"name": "x"}},
+        {"rule": {"kind": "other"}},
+        {"training": {}},
+        {"format": "x"},
+    ],
+)
+def test_hostile_descriptions(model_file: Path, tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises((ModelFileError, RuleError)):
+        nescio.load_model(rewrite(model_file, tmp_path / "hostile", **changes))
+
+
+def test_a_failed_write_leaves_the_old_file(
+    classifier: nescio.Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "m.nescio"
+    classifier.save(target)
+    before = target.read_bytes()
+
+    def full_disk(_: object, path: Path, **__: object) -> None:
+        Path(path).write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nescio.classifier.modelfile.save_file", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        classifier.save(target)
+    assert target.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m.nescio"]

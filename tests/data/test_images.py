@@ -1,0 +1,187 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nescio.data import (
+    Dataset,
+    ImageSet,
+    Preprocessing,
+    adapt,
+    as_images,
+    choose_preprocessing,
+    load,
+    split,
+    to_float,
+)
+from nescio.data.synthetic import LETTERS, digits, letters, noise
+from nescio.errors import DataError, UsageError
+
+
+def image_set(labels: list[int], classes: int = 2) -> ImageSet:
+    images = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
+    names = tuple(f"c{i}" for i in range(classes))
+    return ImageSet("s", images.contiguous(), torch.tensor(labels), names)
+
+
+def test_labels_outside_the_classes() -> None:
+    with pytest.raises(DataError, match="label 2 of image 1 is outside the 2 classes"):
+        image_set([0, 2])
+
+
+def test_to_float_covers_zero_to_one() -> None:
+    pixels = torch.tensor([0, 255, 51], dtype=torch.uint8)
+    assert to_float(pixels).tolist() == pytest.approx([0.0, 1.0, 0.2])
+
+
+def test_hashes_tell_images_apart_and_fingerprint_sees_labels() -> None:
+    one, other = image_set([0, 1, 0]), image_set([0, 1, 1])
+    assert len(set(one.hashes().tolist())) == 3
+    assert torch.equal(one.hashes(), other.hashes())
+    assert one.fingerprint() != other.fingerprint()
+
+
+def test_shapes_that_people_hold() -> None:
+    assert as_images(np.zeros((5, 4), np.uint8)).shape == (1, 1, 5, 4)
+    assert as_images(np.zeros((2, 5, 4), np.uint8)).shape == (2, 1, 5, 4)
+    assert as_images(torch.zeros(2, 5, 4, 3)).shape == (2, 3, 5, 4)
+    colour = np.arange(2 * 5 * 4 * 3, dtype=np.uint8).reshape(2, 5, 4, 3)
+    assert as_images(colour)[1, 2, 3, 0] == colour[1, 3, 0, 2]
+    for wrong in (np.zeros((2, 5, 4, 2), np.uint8), np.zeros(3, np.uint8)):
+        with pytest.raises(DataError, match="must have shape"):
+            as_images(wrong)
+
+
+def test_adapt_keeps_what_fits_already() -> None:
+    images = torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8)
+    assert adapt(images, Preprocessing(1, 28, 28)) is images
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    channels=st.sampled_from([1, 3]),
+    wanted=st.sampled_from([1, 3]),
+)
+def test_adapt_keeps_constant_images_constant(
+    height: int, width: int, channels: int, wanted: int
+) -> None:
+    images = torch.full((2, channels, height, width), 200, dtype=torch.uint8)
+    out = adapt(images, Preprocessing(wanted, 20, 20))
+    assert out.shape == (2, wanted, 20, 20)
+    # The image scaled, and black where its aspect leaves room.
+    assert set(torch.unique(out).tolist()) <= {0, 200}
+    scale = min(20 / height, 20 / width)
+    inside = max(1, round(height * scale)) * max(1, round(width * scale))
+    assert int((out == 200).sum()) == 2 * wanted * inside
+
+
+def test_luma() -> None:
+    red = torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1)
+    assert int(adapt(red, Preprocessing(1, 1, 1))) == round(0.299 * 255)
+
+
+def test_choice_of_preprocessing() -> None:
+    assert choose_preprocessing([(28, 20)] * 3, colour=False) == Preprocessing(1, 28, 20)
+    assert choose_preprocessing([(10, 20), (30, 12), (8, 8)], colour=True).shape == (3, 20, 20)
+    assert choose_preprocessing([(500, 400)], colour=False).shape == (1, 64, 64)
+    assert choose_preprocessing([(500, 400)], colour=False, image_size=96).shape == (1, 96, 96)
+    with pytest.raises(UsageError, match="--image-size"):
+        choose_preprocessing([(5, 5)], colour=False, image_size=0)
+
+
+def test_noise_is_uniform_and_by_seed() -> None:
+    shape = Preprocessing(1, 28, 28)
+    first = noise(100, shape, seed=3)
+    assert torch.equal(first.images[:40], noise(40, shape, seed=3).images)
+    assert not torch.equal(first.images, noise(100, shape, seed=4).images)
+    counts = torch.bincount(first.images.flatten().long(), minlength=256).double()
+    chi_square = float(((counts - counts.mean()) ** 2 / counts.mean()).sum())
+    assert 160 < chi_square < 370  # 255 degrees of freedom, five standard deviations
+
+
+def test_letters_are_balanced_drawn_and_by_seed() -> None:
+    shape = Preprocessing(1, 28, 28)
+    made = letters(2 * len(LETTERS), shape, seed=1)
+    assert set(LETTERS) >= set("ABCDEFGHIJ")
+    assert torch.bincount(made.require_labels()).tolist() == [2] * len(LETTERS)
+    assert torch.equal(made.images[:5], letters(5, shape, seed=1).images)
+    ink = (made.images > 128).flatten(1).sum(1)
+    assert int(ink.min()) >= 8
+    assert int(ink.max()) < 28 * 28 / 2
+    assert letters(3, Preprocessing(3, 40, 32)).images.shape == (3, 3, 40, 32)
+
+
+def test_digits() -> None:
+    made = digits().train
+    assert made.images.shape == (1797, 1, 28, 28)
+    assert torch.bincount(made.require_labels()).tolist()[:3] == [178, 182, 177]
+    border = made.images.clone()
+    border[:, :, 4:24, 4:24] = 0
+    assert int(border.max()) == 0
+    assert int(made.images.max()) == 255
+
+
+def test_split_is_disjoint_complete_and_seeded() -> None:
+    dataset = Dataset("s", image_set([0, 1] * 50))
+    parts = split(dataset, seed=1, calibration=0.1, test=0.2)
+    assert parts.test_indices is not None
+    sizes = [len(parts.train), len(parts.calibration), len(parts.test)]
+    assert sizes == [72, 8, 20]
+    everything = torch.cat([parts.train_indices, parts.calibration_indices, parts.test_indices])
+    assert sorted(everything.tolist()) == list(range(100))
+    for part in (parts.train, parts.calibration, parts.test):
+        assert int(part.require_labels().sum()) * 2 == len(part)
+    torch.manual_seed(5)
+    again = split(dataset, seed=1, calibration=0.1, test=0.2)
+    assert torch.equal(again.test_indices, parts.test_indices)
+    other = split(dataset, seed=2, calibration=0.1, test=0.2)
+    assert not torch.equal(other.test_indices, parts.test_indices)
+
+
+def test_split_uses_the_sets_own_test() -> None:
+    own = image_set([0, 1])
+    parts = split(Dataset("s", image_set([0, 1] * 5), own), seed=0, calibration=0.2, test=0.5)
+    assert parts.test is own
+    assert parts.test_indices is None
+    assert (len(parts.train), len(parts.calibration)) == (8, 2)
+
+
+def test_a_class_too_small_for_its_splits() -> None:
+    dataset = Dataset("s", image_set([0] * 9 + [1] * 2))
+    with pytest.raises(DataError, match="class 'c1' has 2 images, too few for each of its 3"):
+        split(dataset, seed=0, calibration=0.1, test=0.1)
+    with pytest.raises(DataError, match="class 'c1' has no images in the test split"):
+        split(Dataset("s", dataset.train, image_set([0, 0])), seed=0, calibration=0, test=0)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("mnits", "did you mean 'mnist'"),
+        ("/nowhere/at/all", "no such file or folder"),
+        ("pyproject.toml", "expected a folder"),
+    ],
+)
+def test_unknown_sources(source: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        load(source)
+
+
+@pytest.mark.parametrize("source", ["noise", "letters:10", "notmnist"])
+def test_out_of_distribution_sets_cannot_be_trained_on(source: str) -> None:
+    with pytest.raises(UsageError, match="use it with --ood"):
+        load(source)
+
+
+@pytest.mark.parametrize("count", ["0", "-3", "many", "1.5"])
+def test_counts_must_be_counts(count: str) -> None:
+    with pytest.raises(UsageError, match="the count must be"):
+        load(f"noise:{count}", labelled=False)
+
+
+def test_counts_by_default() -> None:
+    assert len(load("noise", labelled=False).train) == 10_000
+    assert len(load("letters:7", labelled=False).train) == 7

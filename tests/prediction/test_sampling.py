@@ -1,0 +1,98 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import nescio
+from nescio.data import Dataset
+from nescio.errors import ArchitectureError
+from nescio.inference import MeanField
+from nescio.prediction import forced_labels, network_generator, sampling, stream_logits
+
+
+def test_batches_do_not_change_the_answer(
+    classifier: nescio.Classifier, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert data.test is not None
+    whole = classifier.predict_samples(data.test, samples=4)
+    decisions = classifier.decide(data.test, samples=4)
+    for batch_size, chunk in ((1, 16_384), (7, 16_384), (512, 11), (5, 3)):
+        monkeypatch.setattr(sampling, "CHUNK_IMAGES", chunk)
+        again = classifier.predict_samples(data.test, samples=4, batch_size=batch_size)
+        assert torch.allclose(again, whole, atol=1e-5)
+        same = classifier.decide(data.test, samples=4, batch_size=batch_size)
+        assert torch.equal(same.verdicts.top, decisions.verdicts.top)
+        assert torch.equal(same.accepted, decisions.accepted)
+
+
+def test_seed_draws_the_networks(classifier: nescio.Classifier, data: Dataset) -> None:
+    images = data.train.images[:20, 0].numpy()
+    first = classifier.predict_samples(images, samples=5, seed=3)
+    assert first.shape == (5, 20, 3)
+    assert torch.allclose(first.sum(-1), torch.ones(5, 20), atol=1e-5)
+    assert torch.equal(first, classifier.predict_samples(images, samples=5, seed=3))
+    assert not torch.equal(first, classifier.predict_samples(images, samples=5, seed=4))
+    # Network number s is the same however many are drawn.
+    assert torch.equal(classifier.predict_samples(images, samples=9, seed=3)[:5], first)
+
+
+def test_global_random_state_plays_no_part(classifier: nescio.Classifier, data: Dataset) -> None:
+    images = data.train.images[:4, 0]
+    torch.manual_seed(1)
+    first = classifier.predict_samples(images, samples=3)
+    torch.manual_seed(2)
+    assert torch.equal(first, classifier.predict_samples(images, samples=3))
+
+
+def test_draws_have_the_guides_mean_and_scale() -> None:
+    loc, raw = {"w": torch.tensor([1.0, -2.0])}, {"w": torch.tensor([0.0, 1.0])}
+    guide = MeanField(loc, raw)
+    draws = torch.stack([guide.draw(network_generator(0, s))["w"] for s in range(4000)])
+    scale = torch.tensor([math.log(2.0), math.log1p(math.e)])
+    error = scale / math.sqrt(4000)
+    assert bool(((draws.mean(0) - loc["w"]).abs() < 5 * error).all())
+    assert torch.allclose(draws.std(0), scale, rtol=0.06)
+
+
+def test_memory_is_bounded_by_the_chunk() -> None:
+    assert sampling.chunk_size(100, 10) * 100 * 10 <= sampling.CHUNK_ELEMENTS
+    assert sampling.chunk_size(100, 1000) == 167
+    assert sampling.chunk_size(1, 2) == sampling.CHUNK_IMAGES
+    assert sampling.chunk_size(10**6, 10**6) == 1
+
+
+def test_a_million_images_are_streamed(classifier: nescio.Classifier) -> None:
+    # The images share memory here; what would grow is the answer, if it were kept.
+    images = torch.zeros(1, 1, 6, 6, dtype=torch.uint8).expand(1_000_000, -1, -1, -1)
+    chunks = stream_logits(
+        classifier.network, classifier.guide, images, classes=3, samples=2, seed=0
+    )
+    first = next(chunks)
+    assert first.shape == (2, sampling.CHUNK_IMAGES, 3)
+
+
+def test_no_images(classifier: nescio.Classifier) -> None:
+    empty = torch.empty(0, 6, 6, dtype=torch.uint8)
+    assert classifier.predict_samples(empty, samples=4).shape == (4, 0, 3)
+
+
+def test_a_network_that_gives_nan() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    guide = MeanField(
+        {"1.weight": torch.full((2, 4), torch.nan), "1.bias": torch.zeros(2)},
+        {"1.weight": torch.zeros(2, 4), "1.bias": torch.zeros(2)},
+    )
+    images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    with pytest.raises(ArchitectureError, match="NaN"):
+        next(stream_logits(network, guide, images, classes=2, samples=1, seed=0))
+
+
+def test_forced_answers_by_hand() -> None:
+    # One very sure network against two mildly sure ones: the average of raw outputs
+    # follows the first, the average of probabilities the other two.
+    logits = torch.tensor([[[9.0, 0.0]], [[0.0, 2.0]], [[0.0, 2.0]]])
+    probabilities = logits.softmax(-1)
+    assert forced_labels(logits, probabilities, "logits", None).tolist() == [0]
+    assert forced_labels(logits, probabilities, "probability", None).tolist() == [1]
+    assert forced_labels(logits, probabilities, "probability", 1).tolist() == [0]

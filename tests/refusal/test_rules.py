@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from nescio.errors import RuleError
+from nescio.refusal import (
+    CalibratedRule,
+    Decisions,
+    NeverRefuse,
+    QuantileRule,
+    Reason,
+    mean_probability,
+    parse_rule,
+    quantile_probability,
+    rule_from_json,
+)
+
+probabilities = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 9), st.integers(1, 4), st.integers(2, 5)),
+    elements=st.floats(np.float32(0.001), 1, width=32),
+).map(lambda a: torch.from_numpy(a / a.sum(-1, keepdims=True)))
+unit = st.floats(0.01, 0.99)
+
+
+def decide(rule: object, p: torch.Tensor) -> Decisions:
+    names = tuple("abcdefg"[: p.shape[-1]])
+    return Decisions(
+        classes=names,
+        verdicts=rule(p),  # type: ignore[operator]
+        forced=p.mean(0).argmax(-1),
+        probability=mean_probability(p),
+        median=quantile_probability(p, 0.5),
+        scores={"x": torch.zeros(p.shape[1])},
+        samples=len(p),
+    )
+
+
+def test_the_articles_rule_by_hand() -> None:
+    # Five networks; medians of the three classes by hand.
+    p = torch.tensor(
+        [
+            [[0.90, 0.05, 0.05], [0.5, 0.4, 0.1], [0.15, 0.15, 0.70]],
+            [[0.80, 0.10, 0.10], [0.4, 0.5, 0.1], [0.70, 0.15, 0.15]],
+            [[0.10, 0.80, 0.10], [0.3, 0.6, 0.1], [0.15, 0.70, 0.15]],
+            [[0.85, 0.05, 0.10], [0.6, 0.3, 0.1], [0.10, 0.80, 0.10]],
+            [[0.95, 0.03, 0.02], [0.2, 0.7, 0.1], [0.80, 0.10, 0.10]],
+        ]
+    )
+    decisions = decide(QuantileRule(0.5, 0.2), p)
+    # Image 0: medians 0.85, 0.05, 0.10: one class. Image 1: 0.4, 0.5, 0.1: two are
+    # proposed, the higher is the answer. Image 2: 0.15, 0.15, 0.15: none.
+    assert [d.label for d in decisions] == ["a", "b", None]
+    assert [d.proposed for d in decisions] == [("a",), ("a", "b"), ()]
+    assert [d.reason for d in decisions] == [None, None, Reason.AMBIGUOUS]
+    assert decisions[0].median == pytest.approx({"a": 0.85, "b": 0.05, "c": 0.10})
+    assert decisions.refused == 1
+    assert str(decisions[2]) == "I don't know (ambiguous)"
+    # The stricter rule: the 10th percentile of image 0's class a is 0.1 + 0.4 * 0.7 = 0.38.
+    assert [d.accepted for d in decide(QuantileRule(0.1, 0.37), p)] == [True, False, False]
+    assert [d.accepted for d in decide(QuantileRule(0.1, 0.39), p)] == [False, False, False]
+
+
+@settings(deadline=None)
+@given(probabilities, unit, unit, unit)
+def test_a_higher_threshold_never_accepts_more(
+    p: torch.Tensor, quantile: float, one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+    strict = decide(QuantileRule(quantile, high), p)
+    loose = decide(QuantileRule(quantile, low), p)
+    assert not bool((strict.accepted & ~loose.accepted).any())
+
+
+@settings(deadline=None)
+@given(probabilities, unit, unit)
+def test_refused_exactly_when_nothing_is_proposed(
+    p: torch.Tensor, quantile: float, threshold: float
+) -> None:
+    decisions = decide(QuantileRule(quantile, threshold), p)
+    assert torch.equal(decisions.accepted, decisions.verdicts.proposed.any(-1))
+    for decision in decisions:
+        assert (decision.label in decision.proposed) == decision.accepted
+        assert (decision.reason is None) == decision.accepted
+
+
+@settings(deadline=None)
+@given(probabilities, unit, unit, st.randoms(use_true_random=False))
+def test_renaming_classes_renames_the_answer(
+    p: torch.Tensor, quantile: float, threshold: float, random: object
+) -> None:
+    order = list(range(p.shape[-1]))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    rule = QuantileRule(quantile, threshold)
+    plain, permuted = rule(p), rule(p[..., order])
+    assert torch.equal(permuted.proposed, plain.proposed[:, order])
+    assert torch.allclose(permuted.ambiguity, plain.ambiguity)
+
+
+def test_never_refuse() -> None:
+    decisions = decide(NeverRefuse(), torch.full((3, 2, 4), 0.25))
+    assert decisions.refused == 0
+    assert [len(d.proposed) for d in decisions] == [1, 1]
+
+
+def test_the_calibrated_rule_by_hand() -> None:
+    sure = torch.tensor([0.98, 0.01, 0.01])
+    split = torch.eye(3)[[0, 1]]  # two sure networks that disagree: log 2 nats
+    unsure = torch.tensor([0.4, 0.35, 0.25])
+    p = torch.stack([torch.stack([sure, sure]), split, torch.stack([unsure, unsure])], 1)
+    decisions = decide(CalibratedRule(0.3, 0.01, 500, 2), p)
+    assert [d.reason for d in decisions] == [None, Reason.UNFAMILIAR, Reason.AMBIGUOUS]
+    assert [d.proposed for d in decisions] == [("a",), (), ("a", "b", "c")]
+    assert str(decisions[2]) == "I don't know (ambiguous, between a and b and c)"
+    off = CalibratedRule(float("inf"), 0.01, 20, 2)
+    assert decide(off, p)[1].reason is Reason.AMBIGUOUS
+    assert "too few" in off.describe()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        QuantileRule(0.5, 0.2),
+        NeverRefuse(),
+        CalibratedRule(0.25, 0.01, 500, 100),
+        CalibratedRule(float("inf"), 0.01, 5, 100),
+    ],
+)
+def test_json_round_trip(rule: object) -> None:
+    assert rule_from_json(rule.to_json()) == rule  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("record", [{"kind": "other"}, {"kind": "quantile"}, {}, {"kind": None}])
+def test_json_that_is_no_rule(record: dict[str, object]) -> None:
+    with pytest.raises(RuleError):
+        rule_from_json(record)
+
+
+def test_rules_by_name() -> None:
+    assert parse_rule("median:0.2") == QuantileRule(0.5, 0.2)
+    assert parse_rule("0.1:0.5") == QuantileRule(0.1, 0.5)
+    assert parse_rule("none") == NeverRefuse()
+    calibrated = CalibratedRule(0.1, 0.01, 100, 10)
+    assert parse_rule("calibrated", calibrated) is calibrated
+    with pytest.raises(RuleError, match="has no calibrated rule"):
+        parse_rule("calibrated")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "median", "median:", "median:0", "median:1", "0:0.5", "1:0.5", "nan:0.5",
+             "median:nan", "0.5:inf", "-0.1:0.5", "half:0.2", "a:b:c"],
+)  # fmt: skip
+def test_rules_that_are_none(text: str) -> None:
+    with pytest.raises(RuleError):
+        parse_rule(text)
+
+
+def test_decisions_index_like_a_sequence() -> None:
+    decisions = decide(NeverRefuse(), torch.full((2, 3, 2), 0.5))
+    assert len(list(decisions)) == len(decisions) == 3
+    assert decisions[-1] == decisions[2]
+    with pytest.raises(IndexError):
+        decisions[3]
+    joined = Decisions.concatenate([decisions, decisions])
+    assert len(joined) == 6

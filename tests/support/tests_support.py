@@ -1,0 +1,51 @@
+"""Small data, networks and recipes that tests share."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from nescio.data import ImageSet
+from nescio.inference import ARTICLE, DEFAULT
+
+SIDE = 6
+CLASSES = ("left", "right", "top")
+
+
+def stripes(count: int, seed: int, name: str = "stripes") -> ImageSet:
+    """Images with one bright half: easy to tell apart, with some noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % len(CLASSES)
+    pixels = rng.integers(0, 60, (count, 1, SIDE, SIDE))
+    pixels[labels == 0, :, :, :3] += 150
+    pixels[labels == 1, :, :, 3:] += 150
+    pixels[labels == 2, :, :3, :] += 150
+    images = torch.from_numpy(pixels.astype(np.uint8))
+    return ImageSet(name, images, torch.from_numpy(labels), CLASSES)
+
+
+def small_network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(SIDE * SIDE, 8), nn.ReLU(), nn.Linear(8, len(CLASSES))
+        )
+
+
+def write_folder(root: Path, images: ImageSet) -> Path:
+    """The set as a folder with one subfolder a class."""
+    assert images.labels is not None
+    for i, (image, label) in enumerate(zip(images.images, images.labels.tolist(), strict=True)):
+        folder = root / images.classes[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(folder / f"{i:04d}.png")
+    return root
+
+
+QUICK = replace(
+    DEFAULT, epochs=30, minimum_steps=0, batch_size=32, learning_rate=0.02, prior="normal:1"
+)
+QUICK_ARTICLE = replace(ARTICLE, epochs=3, batch_size=32)
