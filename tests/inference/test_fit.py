@@ -90,7 +90,7 @@ def test_figures_are_per_image() -> None:
     fitted = fit_guide(network(), images(), replace(RECIPE, **start))
     kl = sum(
         float((torch.log(1 / torch.tensor(0.05)) + (0.05**2 + p**2) / 2 - 0.5).sum())
-        for p in network().parameters()
+        for p in (q.detach() for q in network().parameters())
     )
     assert fitted.history[0].kl == pytest.approx(kl / 32, rel=1e-4)
     # The article's loss counts the KL at each of the four batches of eight.
@@ -126,7 +126,9 @@ class NanAfter:
 
 def test_divergence_keeps_the_last_good_state() -> None:
     good = fit_guide(network(), images(), RECIPE, likelihood=NanAfter(10**6))
-    fitted = fit_guide(network(), images(), RECIPE, likelihood=NanAfter(9))
+    fitted = fit_guide(
+        network(), images(), RECIPE, likelihood=NanAfter(12)
+    )  # 4 steps and a look a pass
     assert fitted.stopped == "diverged"
     assert len(fitted.history) == 2
     assert fitted.history[-1].elbo == good.history[1].elbo
@@ -162,3 +164,22 @@ def test_two_models_do_not_touch_each_other() -> None:
     fit_guide(network(), images(), RECIPE, seed=2)
     for name, value in first.guide.loc.items():
         assert torch.equal(value, kept[name])
+
+
+def test_the_start_and_the_first_noise_are_different_draws() -> None:
+    # Were they one draw, the first sampled weights would be loc * (1 + scale).
+    seen: list[Tensor] = []
+
+    class Watching(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(self.weight.detach().clone())
+            return super().forward(x)
+
+    net = nn.Sequential(nn.Flatten(), Watching(4, 500), nn.ReLU(), nn.Linear(500, 2))
+    recipe = replace(ARTICLE, epochs=1, batch_size=32, learning_rate=1e-12)
+    guide = fit_guide(net, images(), recipe).guide
+    loc, scale = guide.loc["1.weight"].detach(), guide.scale("1.weight").detach()
+    noise = (seen[1] - loc) / scale  # seen[0] is the check that the network fits
+    both = torch.stack([noise.flatten(), loc.flatten()])
+    assert abs(float(torch.corrcoef(both)[0, 1])) < 0.1
+    assert float(noise.std()) == pytest.approx(1.0, abs=0.1)

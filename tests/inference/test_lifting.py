@@ -122,8 +122,20 @@ def test_priors_by_name(text: str, prior: object) -> None:
     assert parse_prior(str(prior)) == prior
 
 
-@pytest.mark.parametrize("text", ["", "cauchy:1", "normal:0", "normal:-1", "normal:x", "normal:nan",
-                                  "normal:inf", "normal:1,scaled:1", "normal:1,=scaled:1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "cauchy:1",
+        "normal:0",
+        "normal:-1",
+        "normal:x",
+        "normal:nan",
+        "normal:inf",
+        "normal:1,scaled:1",
+        "normal:1,=scaled:1",
+    ],
+)
 def test_priors_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="prior"):
         parse_prior(text)

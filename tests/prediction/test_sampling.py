@@ -8,7 +8,8 @@ import nescio
 from nescio.data import Dataset
 from nescio.errors import ArchitectureError
 from nescio.inference import MeanField
-from nescio.prediction import forced_labels, network_generator, sampling, stream_logits
+from nescio.prediction import forced_labels, sampling, stream_logits
+from nescio.randomness import Stream, generator
 
 
 def test_batches_do_not_change_the_answer(
@@ -48,7 +49,7 @@ def test_global_random_state_plays_no_part(classifier: nescio.Classifier, data: 
 def test_draws_have_the_guides_mean_and_scale() -> None:
     loc, raw = {"w": torch.tensor([1.0, -2.0])}, {"w": torch.tensor([0.0, 1.0])}
     guide = MeanField(loc, raw)
-    draws = torch.stack([guide.draw(network_generator(0, s))["w"] for s in range(4000)])
+    draws = torch.stack([guide.draw(generator(0, Stream.PREDICTION, s))["w"] for s in range(4000)])
     scale = torch.tensor([math.log(2.0), math.log1p(math.e)])
     error = scale / math.sqrt(4000)
     assert bool(((draws.mean(0) - loc["w"]).abs() < 5 * error).all())

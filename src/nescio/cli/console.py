@@ -24,7 +24,10 @@ from rich.text import Text
 from nescio.progress import SILENT, Reporter, Task
 
 PLAIN_SECONDS = 10.0
-"""When piped, a line is printed for each status, and at most this often without one."""
+"""When piped, how often a line tells that work goes on."""
+
+STATUS_SECONDS = 2.0
+"""When piped, how often a line may tell a status, such as the figures after a pass."""
 
 
 def make_reporter(*, quiet: bool) -> Reporter:
@@ -79,12 +82,14 @@ class _PlainTask:
     def __init__(self, description: str, total: int | None, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
         self._done = 0
+        self.status = ""
         self._start = self._said = time.monotonic()
 
     def advance(self, amount: int = 1, status: str = "") -> None:
         self._done += amount
+        self.status = status or self.status
         now = time.monotonic()
-        if status or now - self._said >= PLAIN_SECONDS:
+        if now - self._said >= (STATUS_SECONDS if status else PLAIN_SECONDS):
             self.say(status, now)
 
     def say(self, status: str, now: float) -> None:
@@ -105,7 +110,7 @@ class PlainReporter:
         """Lines now and then, and one at the end."""
         task = _PlainTask(description, total, unit)
         yield task
-        task.say("done", time.monotonic())
+        task.say(task.status or "done", time.monotonic())
 
     def note(self, message: str) -> None:
         """One line."""

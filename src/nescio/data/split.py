@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nescio.data.images import Dataset, ImageSet
 from nescio.errors import DataError
+from nescio.randomness import Stream, numpy_generator
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def split(dataset: Dataset, *, seed: int = 0, calibration: float, test: float) -
         DataError: A class has too few images for each part to get one.
     """
     labels = dataset.train.require_labels().numpy()
-    generator = np.random.default_rng((seed, 0))
+    generator = numpy_generator(seed, Stream.SPLIT)
     test = 0.0 if dataset.test is not None else test
     parts: dict[str, list[np.ndarray[tuple[int], np.dtype[np.int64]]]]
     parts = {"train": [], "calibration": [], "test": []}

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nescio.data.images import Dataset, ImageSet, Preprocessing
 from nescio.data.preprocess import adapt
+from nescio.randomness import Stream, numpy_generator
 
 LETTERS = "ABCDEFGHIJKLMNPRTUVWXY"
 """notMNIST's A to J, and the others but those that are drawn like a digit (O, Q, S, Z)."""
@@ -41,7 +42,7 @@ def noise(count: int, preprocessing: Preprocessing, seed: int = 0) -> ImageSet:
         preprocessing: Their shape.
         seed: Of the pixels; the first images do not depend on ``count``.
     """
-    generator = np.random.default_rng((seed, 1))
+    generator = numpy_generator(seed, Stream.PIXELS)
     pixels = generator.integers(0, 256, (count, *preprocessing.shape), dtype=np.uint8)
     return ImageSet("noise", torch.from_numpy(pixels), None, ())
 
@@ -54,7 +55,7 @@ def letters(count: int, preprocessing: Preprocessing, seed: int = 0) -> ImageSet
         preprocessing: Their shape.
         seed: Of the variations; the first images do not depend on ``count``.
     """
-    generator = np.random.default_rng((seed, 2))
+    generator = numpy_generator(seed, Stream.LETTERS)
     side = max(preprocessing.height, preprocessing.width)
     faces = font_files()
     pixels = np.stack(

@@ -22,6 +22,7 @@ from nescio.inference.prior import Prior, parse_prior
 from nescio.inference.recipe import Recipe
 from nescio.network import check_fit
 from nescio.progress import SILENT, Reporter
+from nescio.randomness import Stream, derive, generator
 
 CHECK_EVERY = 100
 """Steps between two looks at whether the loss is finite; each look waits for the device."""
@@ -111,7 +112,7 @@ def fit_guide(
     network = copy.deepcopy(network).to(device)
     check_fit(network, to_float(train.images[:2].to(device)), len(train.classes))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.manual_seed(derive(seed, Stream.WEIGHT_NOISE))
         run = _Run(
             network,
             train,
@@ -146,7 +147,7 @@ class _Run:
         self.network = network.train()
         self.images = train.images.to(device)
         self.labels = train.require_labels().to(device)
-        self.shuffler = torch.Generator().manual_seed(seed)
+        self.shuffler = generator(seed, Stream.SHUFFLE)
         self.bayesian = BayesianNetwork(
             network,
             prior,
@@ -154,7 +155,7 @@ class _Run:
             len(train),
             scale_likelihood=recipe.scale_likelihood,
         )
-        self.guide = self._initial_guide()
+        self.guide = self._initial_guide(generator(seed, Stream.START))
         random = random_parameters(network)
         fixed = [
             p for name, p in network.named_parameters() if p.requires_grad and name not in random
@@ -179,7 +180,8 @@ class _Run:
                         task.advance()
                         if count % CHECK_EVERY == 0:
                             _check_finite(totals)
-                    _check_finite(totals)
+                    # The last step may have ruined a state whose loss was still finite.
+                    _check_finite(totals + self._probe(batch))
                     history.append(_summary(epoch, totals, time.perf_counter() - start))
                     kept = self._snapshot(history)
                     task.advance(0, _status(history[-1], passes))
@@ -219,10 +221,20 @@ class _Run:
         dtype = torch.float32 if device.type == "mps" else torch.float64
         return torch.zeros(size, dtype=dtype, device=device)
 
-    def _initial_guide(self) -> MeanField:
+    @torch.no_grad()
+    def _probe(self, batch: Tensor) -> Tensor:
+        """The ELBO of one batch under the present state, which it leaves as it is."""
+        self.network.eval()
+        x, y = to_float(self.images[batch]), self.labels[batch]
+        value = estimate_elbo(self.bayesian.model, self.guide, x, y).value
+        self.network.train()
+        # 0 for a number, NaN for what is none.
+        return value * 0.0 + self._zeros(1)
+
+    def _initial_guide(self, start: torch.Generator) -> MeanField:
         parameters = {n: p.detach() for n, p in random_parameters(self.network).items()}
         if self.recipe.initial_scale is None:
-            return MeanField.standard_normal(parameters, self.shuffler)
+            return MeanField.standard_normal(parameters, start)
         return MeanField.around(parameters, self.recipe.initial_scale)
 
     def _scheduler(self, size: int) -> torch.optim.lr_scheduler.OneCycleLR | None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nescio.errors import ArchitectureError, UsageError
 from nescio.network.architectures import cnn, mlp
+from nescio.randomness import Stream, derive
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
 """The networks known by name."""
@@ -55,7 +56,7 @@ def build(spec: NetworkSpec, seed: int = 0) -> nn.Module:
         ArchitectureError: The factory failed, or gave something else than a module.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(derive(seed, Stream.NETWORK))
         if spec.name in ARCHITECTURES:
             return ARCHITECTURES[spec.name](spec.shape, spec.classes)
         return _call_factory(_find_factory(spec.name), spec)

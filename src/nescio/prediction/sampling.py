@@ -3,7 +3,7 @@
 Axes: ``S`` sampled networks, ``N`` images, ``C`` classes. The tensor of sampled
 probabilities ``(S, N, C)`` is all that rules, scores and metrics ever see.
 
-Network ``s`` is drawn from a generator seeded by ``(seed, s)``, so it does not
+Network ``s`` is drawn from a random stream of its own, so it does not
 depend on how images are cut into batches, nor on how many networks are drawn.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -20,6 +19,7 @@ from nescio.data.images import to_float
 from nescio.errors import ArchitectureError
 from nescio.inference.guide import Guide
 from nescio.progress import SILENT, Reporter
+from nescio.randomness import Stream, generator
 
 CHUNK_ELEMENTS = 2**24
 """How many numbers one chunk of ``(S, n, C)`` may hold: 64 MiB in float32."""
@@ -34,12 +34,6 @@ BATCH_SIZE = 512
 def chunk_size(samples: int, classes: int) -> int:
     """How many images one chunk holds, so that memory does not grow with ``N``."""
     return max(1, min(CHUNK_IMAGES, CHUNK_ELEMENTS // (samples * classes)))
-
-
-def network_generator(seed: int, sample: int) -> torch.Generator:
-    """The random stream of sampled network number ``sample`` under ``seed``."""
-    state = np.random.SeedSequence((seed, sample)).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
 
 @torch.no_grad()
@@ -80,7 +74,7 @@ def stream_logits(
         for chunk in images.split(chunk_size(samples, classes)):
             logits = torch.empty(samples, len(chunk), classes, device=device)
             for s in range(samples):
-                weights = guide.draw(network_generator(seed, s))
+                weights = guide.draw(generator(seed, Stream.PREDICTION, s))
                 for part, out in zip(
                     chunk.split(batch_size), logits[s].split(batch_size), strict=True
                 ):
