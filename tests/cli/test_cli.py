@@ -1,0 +1,301 @@
+"""The commands as a person or a script meets them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests_support import stripes, write_folder
+
+from nescio.cli import main
+
+Outcome = tuple[int, str, str]
+
+
+class Cli:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: object) -> Outcome:
+        self.capsys.readouterr()
+        status = main([str(a) for a in arguments])
+        captured = self.capsys.readouterr()
+        return status, captured.out, captured.err
+
+    def fails(self, *arguments: object) -> str:
+        """Run a command that must fail as bad input does; give its one line."""
+        status, out, err = self(*arguments)
+        lines = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert status == 2, err
+        assert len(lines) == 1
+        assert "Traceback" not in err
+        assert out == ""
+        return lines[0]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(capsys)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("data") / "stripes", stripes(120, 2))
+
+
+QUICK = ("--epochs", "2", "--samples", "4", "--max-refusal", "0.2")
+
+
+def test_train_evaluate_predict_info(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "new" / "m.nescio"
+    status, out, err = cli("train", folder, "--out", model, *QUICK)
+    assert status == 0, err
+    assert "mlp on stripes, 93 training and 9 calibration images, 3 classes, 2 passes" in out
+    assert "pass 2/2: ELBO" in err
+
+    status, out, err = cli(
+        "evaluate", model, folder, "--ood", "noise:20", "--ood", "letters:10", "--json",
+        "--samples", "4", "--quiet", "--report", tmp_path / "r.html",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    record = json.loads(out)
+    assert (record["data"], record["n"]) == ("stripes", 18)
+    assert list(record["ood"]) == ["noise", "letters"]
+    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+
+    status, out, _ = cli("evaluate", model, folder, "--samples", "4", "--rule", "median:0.2")
+    assert status == 0
+    assert "right when answered" in out
+    assert "the median of its sampled probabilities exceeds 0.2" in out
+
+    status, out, _ = cli("info", model)
+    assert status == 0
+    for words in ("40,963 random parameters", "6x6 grey", "left, right, top", "1 (the ELBO)"):
+        assert words in out
+    assert json.loads(cli("info", model, "--json")[1])["format"] == 1
+
+
+def test_same_seed_same_file(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        assert cli("train", folder, "--out", tmp_path / name, "--seed", seed, *QUICK)[0] == 0
+    digests = {
+        name: json.loads(cli("info", tmp_path / name, "--json")[1])["digest"] for name in "abc"
+    }
+    assert digests["a"] == digests["b"] != digests["c"]
+
+
+def test_predict_json_in_input_order_with_errors(
+    cli: Cli, model_file: Path, folder: Path, tmp_path: Path
+) -> None:
+    images = sorted((folder / "left").iterdir())[:3]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(images[0].read_bytes()[:40])
+    missing = tmp_path / "missing.png"
+    status, out, err = cli(
+        "predict", model_file, images[0], bad, images[1], images[2], "--json", "--samples", "20"
+    )
+    assert status == 2
+    assert err.count("error: ") == 1
+    assert "bad.png" in err
+    assert "the other images were answered" in err
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["image"] for line in lines] == [
+        str(p) for p in (images[0], bad, images[1], images[2])
+    ]
+    assert set(lines[1]) == {"image", "error"}
+    assert set(lines[0]) == {
+        "image", "label", "accepted", "reason", "proposed", "probability", "median", "scores",
+        "samples",
+    }  # fmt: skip
+    assert lines[0]["samples"] == 20
+    assert sum(lines[0]["probability"].values()) == pytest.approx(1, abs=1e-4)
+    assert cli.fails("predict", model_file, missing).count("missing.png") >= 1
+
+
+def test_predict_folders_data_csv_and_pictures(
+    cli: Cli, model_file: Path, folder: Path, tmp_path: Path
+) -> None:
+    table, pictures = tmp_path / "answers.csv", tmp_path / "pictures"
+    status, out, err = cli(
+        "predict", model_file, folder / "top", "noise:3", "--csv", table, "--plot", pictures,
+        "--max-plots", "2", "--samples", "20",
+    )  # fmt: skip
+    assert status == 0, err
+    lines = out.splitlines()
+    assert len(lines) == 43
+    assert lines[0].split("\t")[1].startswith(("top", "I don't know"))
+    assert lines[-1].startswith("noise[2]\t")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 43
+    assert {"image", "label", "accepted", "reason", "probability left"} <= set(rows[0])
+    assert sorted(p.name[:5] for p in pictures.iterdir()) == ["0001-", "0002-"]
+    assert "--max-plots" in err
+
+
+def test_predictions_do_not_depend_on_company(cli: Cli, model_file: Path, folder: Path) -> None:
+    one = sorted((folder / "right").iterdir())[7]
+    alone = json.loads(cli("predict", model_file, one, "--json", "--samples", "8")[1])
+    among = cli("predict", model_file, folder / "right", "--json", "--samples", "8")[1]
+    same = [json.loads(line) for line in among.splitlines()][7]
+    assert alone["image"] == same["image"]
+    assert alone["probability"] == pytest.approx(same["probability"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "digits"], "--out"),
+        (["train", "mnits", "--out", "m"], "did you mean 'mnist'"),
+        (["train", "noise", "--out", "m"], "use it with --ood"),
+        (["train", "digits", "--out", "m", "--recipe", "best"], "best"),
+        (["train", "digits", "--out", "m", "--epochs", "0"], "--epochs must be at least 1"),
+        (["train", "digits", "--out", "m", "--epochs", "many"], "many"),
+        (["train", "digits", "--out", "m", "--prior", "cauchy"], "unknown family"),
+        (["train", "digits", "--out", "m", "--network", "resnet"], "unknown network"),
+        (["train", "digits", "--out", "m", "--max-refusal", "2"], "--max-refusal"),
+        (["train", "digits", "--out", "m", "--learning-rate", "-1"], "--learning-rate"),
+        (["train", "digits", "--out", "m", "--rule", "median:1.5"], "threshold must be between"),
+        (["train", "digits", "--out", "m", "--rule", "0:0.5"], "quantile must be between"),
+        (["train", "digits", "--out", "m", "--device", "tpu"], "not on this machine"),
+        (["train", "digits", "--out", "."], "is a folder"),
+        (["evaluate", "none.nescio", "digits"], "no such model file"),
+        (["predict", "none.nescio", "x.png"], "no such model file"),
+        (["predict", "none.nescio"], "name at least one image"),
+        (["info", "none.nescio"], "no such model file"),
+        (["nonsense"], "nonsense"),
+        (["reproduce", "nowhere"], "no such file or folder"),
+    ],
+)
+def test_bad_usage(
+    cli: Cli, arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in cli.fails(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["digits"], "class '0' is not one of the model's 3 classes"),
+        (["noise:5"], "use it with --ood"),
+        (["digits", "--rule", "median:7"], "threshold must be between"),
+        (["digits", "--rule", "best"], "unknown rule"),
+        (["digits", "--samples", "0"], "--samples must be at least 1"),
+        (["FOLDER", "--ood", "noise:0"], "the count must be"),
+        (["digits", "--report", "/proc/no/report.html"], "cannot write"),
+    ],
+)
+def test_bad_evaluations(
+    cli: Cli, model_file: Path, folder: Path, arguments: list[str], words: str
+) -> None:
+    data, *options = arguments
+    source = folder if data == "FOLDER" else data
+    assert words in cli.fails("evaluate", model_file, source, *options)
+
+
+def test_a_bad_image_in_a_training_folder_is_named(cli: Cli, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "data", stripes(30, 0))
+    (folder / "top" / "zero.png").write_bytes(b"")
+    assert "zero.png" in cli.fails("train", folder, "--out", tmp_path / "m", *QUICK)
+    assert not (tmp_path / "m").exists()
+
+
+def test_an_old_model_survives_a_failed_training(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    model.write_bytes(b"the old model")
+    line = cli.fails("train", folder, "--out", model, "--learning-rate", "1e30", *QUICK)
+    assert "diverged" in line
+    assert "lower --learning-rate" in line
+    assert model.read_bytes() == b"the old model"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_write_permission(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert "cannot write" in cli.fails("train", folder, "--out", tmp_path / "m", *QUICK)
+
+
+def test_float_images_outside_are_told(cli: Cli, model_file: Path, tmp_path: Path) -> None:
+    images = np.zeros((2, 6, 6))
+    images[1, 0, 0] = np.nan
+    np.savez(tmp_path / "a.npz", images=images)
+    assert "image 1 has nan" in cli.fails("predict", model_file, tmp_path / "a.npz")
+
+
+def test_an_image_of_another_size_and_colour_is_adapted(
+    cli: Cli, model_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(path)
+    status, out, _ = cli("predict", model_file, path, "--json", "--samples", "3")
+    assert status == 0
+    assert json.loads(out)["image"] == str(path)
+
+
+def test_help_teaches(cli: Cli) -> None:
+    status, out, _ = cli("--help")
+    assert status == 0
+    for command in ("demo", "train", "evaluate", "predict", "info", "reproduce"):
+        assert command in out
+        assert cli(command, "--help")[0] == 0
+    assert cli("--version")[1].strip() == "0.1.0"
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from nescio.cli import run; run()", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_ctrl_c_keeps_what_was_fitted(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m.nescio"
+    model.write_bytes(b"the old model")
+    process = start("train", folder, "--out", model, "--epochs", "100000", "--samples", "2")
+    assert process.stderr is not None
+    while "pass " not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "training was stopped; the state after pass" in err
+    assert "Traceback" not in err
+    assert model.read_bytes() == b"the old model"
+    partial = tmp_path / "m.nescio.partial"
+    assert main(["info", str(partial)]) == 0
+
+
+def test_a_closed_pipe_is_no_failure(model_file: Path) -> None:
+    process = start("predict", model_file, "noise:3000", "--samples", "1", "--quiet")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("noise[0]")
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(60) == 0
+
+
+def test_torch_is_not_imported_for_help() -> None:
+    code = "import sys, nescio.cli; sys.exit('torch' in sys.modules)"
+    start_time = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert time.monotonic() - start_time < 10
+
+
+@pytest.mark.slow
+def test_demo_and_reproduce(cli: Cli, tmp_path: Path) -> None:
+    status, out, err = cli("demo", "--out", tmp_path)
+    assert status == 0, err
+    assert "noise" in out
+    assert "letters" in out
+    report = (tmp_path / "report.html").read_text()
+    assert len(report) < 5_000_000
+    assert cli("predict", tmp_path / "digits.nescio", "letters:5", "--samples", "9")[0] == 0
