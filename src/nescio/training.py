@@ -178,9 +178,9 @@ def _calibrate(
         if not calibrated.familiarity_gate:
             reporter.note(
                 f"{len(calibration)} calibration images are too few to promise that at most "
-                f"{max_refusal:.2%} of familiar images are refused ({images_needed(max_refusal)} "
-                "are needed): nothing will be refused as unfamiliar; give more images, or a "
-                "larger --max-refusal"
+                f"{100 * max_refusal:g} % of familiar images are refused "
+                f"({images_needed(max_refusal)} are needed): nothing will be refused as "
+                "unfamiliar; give more images, or a larger --max-refusal"
             )
     elif classifier.recipe.rule == "calibrated":
         raise DataError(

@@ -299,6 +299,7 @@ def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
         sizes = [file.get_slice(n).get_shape() for n in file.keys() if n.startswith("loc/")]  # noqa: SIM118
     weight = recipe.effective_kl_weight(int(training["train_images"]))
     passes = len(training["history"])
+    rule, calibrated = header["rule"], header["calibrated"]
     return {
         "network": f"{header['network']['name']}, {sum(map(math.prod, sizes)):,} random parameters",
         "images": str(Preprocessing(**header["preprocessing"])),
@@ -307,11 +308,15 @@ def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
         + (f" (stopped early: {training['stopped']})" if training["stopped"] else ""),
         "prior": recipe.prior,
         "KL weight": "1 (the ELBO)" if weight == 1 else f"{weight:.4g} times the ELBO's",
-        "rule": rule_from_json(header["rule"]).describe(),
-        "calibrated rule": "none"
-        if header["calibrated"] is None
-        else rule_from_json(header["calibrated"]).describe(),
-        "promise": "holds for images drawn like the calibration images (exchangeable); "
+        "rule": rule_from_json(rule).describe(),
+        **(
+            {}
+            if calibrated in (None, rule)
+            else {"--rule calibrated": rule_from_json(calibrated).describe()}
+        ),
+        "promise": "none; this model was not calibrated"
+        if calibrated is None
+        else "holds for images drawn like the calibration images (exchangeable); "
         "that other images are refused is measured, not promised",
         "data": f"{training['data']}, {training['train_images']:,} training and "
         f"{training['calibration_images']:,} calibration images",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -28,6 +28,10 @@ PLAIN_SECONDS = 10.0
 
 STATUS_SECONDS = 2.0
 """When piped, how often a line may tell a status, such as the figures after a pass."""
+
+
+PIPED_WIDTH = 240
+"""Columns that a table may take when piped; it is as wide as its content."""
 
 
 def make_reporter(*, quiet: bool) -> Reporter:
@@ -127,21 +131,34 @@ def print_error(text: str) -> None:
     _stderr(f"error: {' '.join(text.split())}")
 
 
-def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int = 1
-) -> None:
-    """A table on stdout; columns from ``numbers_from`` on are right aligned.
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+    """Names and what is to be said of each, on stdout; on a terminal long texts wrap."""
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        width = max(map(len, facts))
+        print_result("\n".join([title, *(f"{n:{width}}  {text}" for n, text in facts.items())]))
+        return
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in facts.items():
+        grid.add_row(name, Text(text))
+    console.print(Text(title, style="bold"), grid, sep="\n")
 
-    When piped, the table is as wide as it needs to be, so that no cell is cut.
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on stdout; all columns but the first are right aligned.
+
+    When piped, it is as wide as it needs to be, so that no cell is cut.
     """
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index >= numbers_from else "left")
+        table.add_column(column, justify="right" if index else "left")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(file=sys.stdout)
     if not console.is_terminal:
-        console = Console(file=sys.stdout, width=240)
+        console = Console(file=sys.stdout, width=PIPED_WIDTH)
     console.print(table)
 
 

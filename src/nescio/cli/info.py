@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from nescio.cli.console import print_result, print_table
+from nescio.cli.console import print_facts, print_result
 
 
 def info(
@@ -33,5 +33,4 @@ def info(
     if as_json:
         print_result(json.dumps(read_header(model), indent=2, ensure_ascii=False))
         return
-    rows: list[tuple[str, Any]] = list(describe_model(model).items())
-    print_table(str(model), ("", ""), rows, numbers_from=2)
+    print_facts(str(model), describe_model(model))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -44,6 +42,9 @@ def exact_share(count: int, total: int) -> Interval | None:
     Returns:
         ``None`` when ``total`` is 0: a share of nothing is not defined.
     """
+    # Imported here: SciPy's statistics take longer to import than a short command runs.
+    from scipy.stats import binomtest
+
     if total == 0:
         return None
     bounds = binomtest(count, total).proportion_ci(confidence_level=0.95, method="exact")

@@ -1,15 +1,14 @@
 """Figures of merit: pure functions of labels, probabilities and scores.
 
-Axes: ``N`` images, ``C`` classes.
+Axes: ``N`` images, ``C`` classes. The libraries that compute them are imported when
+they are first used: prediction needs none, and they take a second to import.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 ECE_BINS = 15
 """Bins of equal width, as in Guo et al. 2017."""
@@ -37,6 +36,8 @@ def expected_calibration_error(labels: Tensor, probability: Tensor) -> float:
         labels: ``(N,)`` int64.
         probability: ``(N, C)`` predictive probabilities.
     """
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     # Rounding may leave a sum of probabilities a hair above 1, which torchmetrics
     # would take for logits.
     return float(
@@ -71,6 +72,8 @@ def auroc(familiar: Tensor, unfamiliar: Tensor) -> float:
         familiar: ``(N,)`` scores, larger is stranger.
         unfamiliar: ``(M,)`` scores of out-of-distribution images.
     """
+    from sklearn.metrics import roc_auc_score
+
     truth, scores = _stack(familiar, unfamiliar)
     return float(roc_auc_score(truth, scores))
 
@@ -85,6 +88,8 @@ def fpr_at_95_tpr(familiar: Tensor, unfamiliar: Tensor) -> float:
         familiar: ``(N,)`` scores, larger is stranger.
         unfamiliar: ``(M,)`` scores of out-of-distribution images.
     """
+    from sklearn.metrics import roc_curve
+
     truth, scores = _stack(familiar, unfamiliar)
     fpr, tpr, _ = roc_curve(1 - truth, -scores, drop_intermediate=False)
     return float(fpr[np.argmax(tpr >= 0.95)])

@@ -151,13 +151,13 @@ class CalibratedRule:
             return (
                 f"{ambiguous}; nothing is refused as unfamiliar, because "
                 f"{self.calibration_images} calibration images are too few to promise at most "
-                f"{self.max_refusal:.2%} of familiar images."
+                f"{_percent(self.max_refusal)} of familiar images."
             )
         return (
             f"{ambiguous}, and as unfamiliar when the sampled networks disagree more than "
-            f"{self.threshold:.4g} nats; that gate refuses at most {self.max_refusal:.2%} of "
-            f"images like its {self.calibration_images} calibration images, on average over "
-            "calibrations."
+            f"{self.threshold:.4g} nats; that gate refuses at most "
+            f"{_percent(self.max_refusal)} of images like its {self.calibration_images} "
+            "calibration images, on average over calibrations."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -234,6 +234,10 @@ def _number(what: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise RuleError(f"the {what} must be a number between 0 and 1, got {text!r}") from None
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
 
 
 def _check_unit_interval(what: str, value: float) -> None:

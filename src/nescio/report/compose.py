@@ -12,7 +12,14 @@ from nescio.classifier import Classifier, Judgement
 from nescio.data import ImageSet
 from nescio.evaluation import Evaluation
 from nescio.refusal import Decision, Decisions
-from nescio.report.content import Card, Gallery, Report, confusion_with_refusal, image_png
+from nescio.report.content import (
+    Card,
+    Gallery,
+    Report,
+    confusion_with_refusal,
+    image_png,
+    percent,
+)
 from nescio.report.picture import answer_png
 
 CARDS = 5
@@ -54,12 +61,12 @@ def _summary(evaluation: Evaluation) -> list[str]:
         sentences.append("As it answered none, there is no accuracy to tell.")
     else:
         sentences.append(
-            f"Where it answered it was right {accepted.value:.1%} of the time; forced to answer "
-            f"always, {evaluation.forced_accuracy.value:.1%}."
+            f"Where it answered it was right {percent(accepted.value)} of the time; forced "
+            f"to answer always, {percent(evaluation.forced_accuracy.value)}."
         )
     sentences += [
         f"Of {other.n:,} images of {name}, which are nothing it was taught, it refused "
-        f"{other.refusal_rate.value:.1%}."
+        f"{percent(other.refusal_rate.value)}."
         for name, other in evaluation.ood.items()
     ]
     return sentences

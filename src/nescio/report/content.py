@@ -96,6 +96,15 @@ def confusion_with_refusal(labels: Tensor, decisions: Decisions) -> Tensor:
     return torch.bincount(cells, minlength=classes * (classes + 1)).view(classes, classes + 1)
 
 
+def percent(share: float) -> str:
+    """A share for a reader: ``98.5 %``; only nothing is ``0 %`` and only all is ``100 %``."""
+    for digits in (1, 2, 3):
+        text = f"{100 * share:.{digits}f}"
+        if 0.0 < float(text) < 100.0:
+            break
+    return f"{text if 0.0 < share < 1.0 else round(100 * share)}\u00a0%"
+
+
 def image_png(image: Tensor, side: int = 84) -> bytes:
     """One image ``(K, H, W)`` uint8 as PNG, enlarged to about ``side`` without smoothing."""
     pixels = image.permute(1, 2, 0).numpy()

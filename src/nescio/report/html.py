@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from nescio.files import write_text
 from nescio.inference import Epoch
-from nescio.report.content import Report
+from nescio.report.content import Report, percent
 
 CONFUSION_CLASSES = 30
 """With more classes the confusion matrix is a list of its largest errors instead."""
@@ -91,13 +91,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["png"] = _data_uri
-    environment.filters["percent"] = _percent
+    environment.filters["percent"] = percent
     return environment
 
 
 def _data_uri(content: bytes) -> Markup:
     return Markup("data:image/png;base64,") + Markup(b64encode(content).decode())  # noqa: S704 - base64 holds no markup
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
