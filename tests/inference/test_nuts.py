@@ -72,6 +72,6 @@ def test_a_hidden_layer_agrees_near_the_data() -> None:
         gap = compare(
             network, x, y, torch.linspace(-1.5, 1.5, 13)[:, None], samples=500, steps=3000
         )
-    # Between and on the data; mean field is too narrow for correlated weights, so that
-    # farther out it is surer than it should be.
+    # On the data and between the classes. Mean field cannot express that weights depend
+    # on each other, so farther out the two need not agree.
     assert float(gap) < 0.12
