@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/idea.md; takes about two minutes.
+"""Draw the pictures of docs/idea.md; takes some minutes.
 
 python docs/pictures/make_idea_pictures.py
 """
@@ -100,9 +100,9 @@ def one_weight() -> None:
     left.set_yticks([])
     right.plot(trace, color=ORANGE, lw=2)
     right.axhline(math.log(evidence), color=BLUE)
-    right.text(2000, math.log(evidence) + 0.02, "log evidence", color=BLUE, ha="right")
-    right.text(2000, min(trace[-500:]) - 0.03, "ELBO", color=ORANGE, ha="right", va="top")
-    right.set_ylim(trace[0] - 0.1, math.log(evidence) + 0.12)
+    right.text(2000, math.log(evidence) + 0.05, "log evidence", color=BLUE, ha="right")
+    right.text(2000, min(trace[-500:]) - 0.05, "ELBO", color=ORANGE, ha="right", va="top")
+    right.set_ylim(trace[0] - 0.1, math.log(evidence) + 0.35)
     right.set_xlabel("steps")
     right.set_ylabel("nats")
     finish(figure, "one-weight.png")
@@ -156,13 +156,10 @@ def two_doubts() -> None:
     entropy, disagreement = (
         decisions.scores[n] for n in ("expected_entropy", "mutual_information")
     )
+    doubtful = decisions.verdicts.ambiguous
     chosen = (
         ("clear", test, int((entropy + disagreement).argmin())),
-        (
-            "ambiguous",
-            test,
-            int((entropy - disagreement + 10 * decisions.verdicts.ambiguous).argmax()),
-        ),
+        ("ambiguous", test, int((doubtful * (entropy - disagreement + 10)).argmax())),
         ("unfamiliar", strange, int(others.scores["mutual_information"].argmax())),
     )
     for name, images, index in chosen:

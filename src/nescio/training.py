@@ -16,6 +16,7 @@ from nescio.devices import choose_device
 from nescio.errors import DataError, UsageError
 from nescio.inference import RECIPES, Fit, Likelihood, Prior, Recipe, fit_guide
 from nescio.network import OWN, NetworkSpec, build
+from nescio.prediction import check_samples
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import (
     CalibratedRule,
@@ -75,6 +76,7 @@ def fit(
     recipe = find_recipe(recipe)
     # A bad promise must fail before the training that it would waste.
     conformal_threshold(torch.zeros(0), max_refusal)
+    check_samples(samples)
     parse_rule(recipe.rule, CalibratedRule(0.0, max_refusal, 0, samples))
     place = choose_device(device)
     dataset = _as_dataset(data, image_size, seed, reporter)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nescio.classifier import Classifier
     from nescio.evaluation import Evaluation
     from nescio.progress import Reporter
+    from nescio.refusal import Rule
 
 
 def evaluate(
@@ -53,9 +54,7 @@ def evaluate(
     from nescio.classifier import familiar_set, judge, shifted_sets
 
     reporter = make_reporter(quiet=common.quiet)
-    classifier = open_model(model, network, common, reporter)
-    # A rule that cannot be used should fail before the data are read.
-    chosen = classifier.choose_rule(rule)
+    classifier, chosen = open_model(model, network, rule, common, reporter)
     judgement = judge(
         classifier,
         familiar_set(classifier, data, reporter),
@@ -78,21 +77,26 @@ def evaluate(
         print_evaluation(result)
 
 
-def open_model(model: Path, network: str | None, common: Common, reporter: Reporter) -> Classifier:
-    """Load a model for prediction, and say if its promise does not cover the options."""
-    from nescio.classifier import load_model
-    from nescio.errors import UsageError
+def open_model(
+    model: Path, network: str | None, rule: str | None, common: Common, reporter: Reporter
+) -> tuple[Classifier, Rule]:
+    """Load a model and choose the rule, and say if its promise does not cover the options.
 
-    if common.samples < 1:
-        raise UsageError(f"--samples must be at least 1, got {common.samples}")
+    What cannot be used fails here, before any data are read.
+    """
+    from nescio.classifier import load_model
+    from nescio.prediction import check_samples
+    from nescio.refusal import CalibratedRule
+
+    check_samples(common.samples)
     classifier = load_model(model, network, device=common.device)
-    calibrated = classifier.calibrated
-    if calibrated is not None and calibrated.samples != common.samples:
+    chosen = classifier.choose_rule(rule)
+    if isinstance(chosen, CalibratedRule) and chosen.samples != common.samples:
         reporter.note(
-            f"the rule was calibrated with {calibrated.samples} samples, not {common.samples}: "
+            f"the rule was calibrated with --samples {chosen.samples}, not {common.samples}: "
             "its promise does not cover this run"
         )
-    return classifier
+    return classifier, chosen
 
 
 def print_evaluation(result: Evaluation) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nescio.classifier import Classifier
     from nescio.progress import Reporter
-    from nescio.refusal import Decision
+    from nescio.refusal import Decision, Rule
 
 FILES_AT_ONCE = 1024
 """How many image files are in memory at a time."""
@@ -66,8 +66,8 @@ def predict(
     if csv_file is not None:
         check_writable(csv_file)
     reporter = make_reporter(quiet=common.quiet)
-    classifier = open_model(model, network, common, reporter)
-    run = _Run(classifier, rule, common, plot, max_plots, reporter)
+    classifier, chosen = open_model(model, network, rule, common, reporter)
+    run = _Run(classifier, chosen, common, plot, max_plots, reporter)
     with ExitStack() as stack:
         table = None
         if csv_file is not None:
@@ -162,7 +162,7 @@ class _Run:
     """One run of ``predict``."""
 
     classifier: Classifier
-    rule: str | None
+    rule: Rule
     common: Common
     plot: Path | None
     max_plots: int
@@ -173,10 +173,9 @@ class _Run:
 
     def answers(self, sources: tuple[str, ...]) -> Iterator[_Answer]:
         """An answer for each image of all sources, in input order."""
-        rule = self.classifier.choose_rule(self.rule)
         for source in sources:
             for batch in self._batches(source):
-                decisions = self._decide(batch, rule)
+                decisions = self._decide(batch)
                 for place, name in enumerate(batch.names):
                     if place in batch.errors:
                         self._fail(batch.errors[place])
@@ -188,7 +187,7 @@ class _Run:
         self.first_failure = self.first_failure or error
         self.failures += 1
 
-    def _decide(self, batch: _Batch, rule: Any) -> Iterator[Decision]:
+    def _decide(self, batch: _Batch) -> Iterator[Decision]:
         from nescio.data import ImageSet
 
         readable = [place for place in range(len(batch.names)) if place not in batch.errors]
@@ -199,7 +198,7 @@ class _Run:
             seed=self.common.seed,
             reporter=self.reporter,
         ):
-            decisions = self.classifier.decide_from_logits(logits, rule)
+            decisions = self.classifier.decide_from_logits(logits, self.rule)
             for i, decision in enumerate(decisions):
                 if self.plot is not None and self.plotted < self.max_plots:
                     place = readable[done + i]

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from nescio.data.images import Dataset, ImageSet, Preprocessing
@@ -98,12 +98,12 @@ def decode_image(path: Path) -> Pixels:
                 return _pixels(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise UnreadableImage(f"{path}: no such file") from None
+    except UnidentifiedImageError:
+        raise UnreadableImage(f"{path}: not an image, or its beginning is damaged") from None
     except Exception as error:
         # Decoders fail on hostile files in many ways; each means the same to the user.
-        why = str(error).replace(str(path), "it").replace(repr(str(path)), "it")
-        raise UnreadableImage(
-            f"{path}: not a readable image ({why or type(error).__name__})"
-        ) from error
+        why = str(error) or type(error).__name__
+        raise UnreadableImage(f"{path}: not a readable image ({why})") from error
 
 
 def read_images(

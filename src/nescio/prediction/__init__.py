@@ -4,6 +4,6 @@ Read in this order: :mod:`sampling`, :mod:`forced`.
 """
 
 from nescio.prediction.forced import forced_labels
-from nescio.prediction.sampling import BATCH_SIZE, chunk_size, stream_logits
+from nescio.prediction.sampling import BATCH_SIZE, check_samples, chunk_size, stream_logits
 
-__all__ = ["BATCH_SIZE", "chunk_size", "forced_labels", "stream_logits"]
+__all__ = ["BATCH_SIZE", "check_samples", "chunk_size", "forced_labels", "stream_logits"]

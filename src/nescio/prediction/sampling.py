@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nescio.data.images import to_float
-from nescio.errors import ArchitectureError
+from nescio.errors import ArchitectureError, UsageError
 from nescio.inference.guide import Guide
 from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, generator
@@ -34,6 +34,16 @@ BATCH_SIZE = 512
 def chunk_size(samples: int, classes: int) -> int:
     """How many images one chunk holds, so that memory does not grow with ``N``."""
     return max(1, min(CHUNK_IMAGES, CHUNK_ELEMENTS // (samples * classes)))
+
+
+def check_samples(samples: int) -> None:
+    """Refuse to draw no network, before work is done for nothing.
+
+    Raises:
+        UsageError: ``samples`` is below 1.
+    """
+    if samples < 1:
+        raise UsageError(f"--samples must be at least 1, got {samples}")
 
 
 @torch.no_grad()
@@ -68,7 +78,9 @@ def stream_logits(
 
     Raises:
         ArchitectureError: A network gives NaN or infinite logits.
+        UsageError: ``samples`` is below 1.
     """
+    check_samples(samples)
     device = next(network.parameters()).device
     with reporter.task(description, len(images) * samples, "image samples") as task:
         for chunk in images.split(chunk_size(samples, classes)):
