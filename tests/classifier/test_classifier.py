@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tests_support import QUICK, QUICK_ARTICLE, small_network, stripes
 from torch import nn
@@ -304,10 +305,10 @@ def test_a_failed_write_leaves_the_old_file(
 
     def full_disk(_: object, path: Path, **__: object) -> None:
         Path(path).write_bytes(b"half of it")
-        raise OSError(28, "No space left on device")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("nescio.classifier.modelfile.save_file", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ModelFileError, match=r"cannot be written .*No space left"):
         classifier.save(target)
     assert target.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["m.nescio"]

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -270,6 +271,34 @@ def test_ctrl_c_keeps_what_was_fitted(folder: Path, tmp_path: Path) -> None:
     assert model.read_bytes() == b"the old model"
     partial = tmp_path / "m.nescio.partial"
     assert main(["info", str(partial)]) == 0
+
+
+def test_a_full_disk_loses_nothing(
+    cli: Cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, rescue = tmp_path / "m.nescio", tmp_path / "rescue"
+    model.write_bytes(b"the old model")
+    rescue.mkdir()
+    # A model of 330 kB meets a real limit on files, but only beside the old one.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def lift_the_limit(*arguments: object, **options: object) -> str:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        (rescue / "new").mkdir()
+        return str(rescue / "new")
+
+    monkeypatch.setattr("tempfile.mkdtemp", lift_the_limit)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        line = cli.fails("train", folder, "--out", model, *QUICK)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "m.nescio: cannot be written" in line
+    assert "File too large" in line
+    assert f"the model is in {rescue / 'new' / 'm.nescio'} instead" in line
+    assert model.read_bytes() == b"the old model"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.nescio", "rescue"]
+    assert main(["info", str(rescue / "new" / "m.nescio")]) == 0
 
 
 def test_a_closed_pipe_is_no_failure(model_file: Path) -> None:

@@ -40,7 +40,8 @@ def save_model(classifier: Classifier, path: Path) -> None:
     """Write ``classifier`` to ``path``, whole or not at all.
 
     Raises:
-        OSError: The file cannot be written; an older file there is as it was.
+        OSError: The file cannot be made; an older file there is as it was.
+        ModelFileError: The disk is full, or failed; an older file there is as it was.
     """
     tensors = {
         **{f"loc/{name}": value for name, value in classifier.guide.loc.items()},
@@ -50,8 +51,12 @@ def save_model(classifier: Classifier, path: Path) -> None:
     }
     stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     header = {**_describe(classifier), "digest": _digest(stored)}
+    metadata = {"nescio": json.dumps(header, allow_nan=False)}
     with atomic_path(path) as temporary:
-        save_file(stored, temporary, metadata={"nescio": json.dumps(header, allow_nan=False)})
+        try:
+            save_file(stored, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise ModelFileError(f"{path}: cannot be written ({error})") from error
 
 
 def load_model(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 from nescio.cli.console import make_reporter, print_result
@@ -56,4 +58,6 @@ def demo(
     write_report(report, compose_report(classifier, judgement, f"nescio demo --seed {seed}"))
     print_evaluation(judgement.evaluation)
     print_result(f"\nThe report: {report}   Open it in a browser.")
-    print_result(f"The model:  {model}   Try: nescio predict {model} letters:5")
+    # After `make demo` the command is in .venv/bin, which is on nobody's path.
+    program = "nescio" if shutil.which("nescio") else sys.argv[0]
+    print_result(f"The model:  {model}   Try: {program} predict {model} letters:5")

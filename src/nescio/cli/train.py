@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -91,9 +92,24 @@ def train(
     )
     if classifier.record.stopped is not None:
         return _save_stopped(classifier, out)
-    classifier.save(out)
+    if not _save(classifier, out):
+        return 2
     print_result(f"{out}: {_summary(classifier)}")
     return 0
+
+
+def _save(classifier: Classifier, out: Path) -> bool:
+    """Write the model; where that fails, to the temporary folder, so that no work is lost."""
+    from nescio.errors import ModelFileError
+
+    try:
+        classifier.save(out)
+    except (OSError, ModelFileError) as error:
+        instead = Path(tempfile.mkdtemp(prefix="nescio-")) / out.name
+        classifier.save(instead)
+        print_error(f"{error}; the model is in {instead} instead")
+        return False
+    return True
 
 
 def _summary(classifier: Classifier) -> str:
@@ -115,7 +131,8 @@ def _save_stopped(classifier: Classifier, out: Path) -> int:
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() in ("", "y", "yes"):
             target = out
-    classifier.save(target)
+    if not _save(classifier, target):
+        return 2
     why = {
         "interrupted": "training was stopped",
         "diverged": "training diverged (the loss is not finite); lower --learning-rate",

@@ -36,6 +36,9 @@ IMAGE, GAP, CELL = 2.6, 0.45, (1.2, 1.85)
 TOP, TITLE, BOTTOM = 0.8, 0.62, 0.75
 """Inches above the first row, between rows, and below the last."""
 
+TITLE_WIDTH = 13
+"""Characters in a line of a histogram's title."""
+
 BLUE, GREY, ORANGE, GREEN, INK, SOFT = (
     "#0072B2",
     "#D4D4D4",
@@ -186,13 +189,19 @@ def _draw_histogram(axis: Axes, values: Any, edges: Any, name: str, decision: De
     axis.hist(
         values, bins=edges, color=BLUE if proposed else GREY, edgecolor="white", linewidth=0.6
     )
-    short = textwrap.fill(_shorten(name, 22), 11)
     axis.set_title(
-        f"{short}\n({decision.median[name]:.2f})",
+        f"{_two_lines(name)}\n({decision.median[name]:.2f})",
         fontsize=8.5,
         color=BLUE if proposed else INK,
         fontweight="bold" if proposed else "normal",
     )
+
+
+def _two_lines(name: str) -> str:
+    """A class name for a narrow title: more lines would run into the row above."""
+    short = _shorten(name, 2 * TITLE_WIDTH - 2)
+    lines = textwrap.wrap(short, TITLE_WIDTH)
+    return "\n".join(lines if len(lines) <= 2 else (short[:TITLE_WIDTH], short[TITLE_WIDTH:]))
 
 
 def _label_axes(axis: Axes, *, first: bool, last: bool) -> None:
