@@ -68,6 +68,34 @@ def test_frozen_layers_stay_frozen() -> None:
     assert torch.equal(fitted.network[1].weight, before)
 
 
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ("all", ["1.weight", "1.bias", "3.weight", "3.bias"]),
+        ("head", ["3.weight", "3.bias"]),
+        ("1.*", ["1.weight", "1.bias"]),
+        ("3.bias,1.w*", ["1.weight", "3.bias"]),
+    ],
+)
+def test_which_weights_are_random_is_a_choice(choice: str, names: list[str]) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2))
+    assert list(random_parameters(network, choice)) == names
+    fitted = fit_guide(network, images(), replace(RECIPE, random=choice))
+    assert list(fitted.guide.loc) == names
+    # The others are ordinary weights, and trained.
+    for name, parameter in fitted.network.named_parameters():
+        if name not in names:
+            assert not torch.equal(parameter, network.get_parameter(name))
+
+
+def test_a_choice_that_fits_nothing() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    with pytest.raises(
+        ArchitectureError, match=r"--random fc\.\*: no such weights; there are"
+    ):
+        random_parameters(network, "fc.*")
+
+
 def test_normalisation_is_trained_but_not_random() -> None:
     network = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)
@@ -158,6 +186,7 @@ def test_scales_of_the_priors() -> None:
     [
         {"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")},
         {"kl_weight": -1.0}, {"initial_scale": 0.0}, {"calibration": 1.0}, {"prior": "none"},
+        {"engine": "steam"},
     ],
 )  # fmt: skip
 def test_recipes_that_cannot_be(change: dict[str, object]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +28,7 @@ from nescio.data import Preprocessing
 from nescio.devices import choose_device
 from nescio.errors import ModelFileError, NescioError
 from nescio.files import atomic_path
-from nescio.inference import Epoch, MeanField, Recipe, random_parameters
+from nescio.inference import Epoch, MeanField, Recipe
 from nescio.network import OWN, NetworkSpec, build
 from nescio.refusal import CalibratedRule, rule_from_json
 
@@ -43,10 +43,12 @@ def save_model(classifier: Classifier, path: Path) -> None:
         OSError: The file cannot be made; an older file there is as it was.
         ModelFileError: The disk is full, or failed; an older file there is as it was.
     """
+    guide = classifier.guide
+    fixed = fixed_tensors(classifier.network, guide.loc)
     tensors = {
-        **{f"loc/{name}": value for name, value in classifier.guide.loc.items()},
-        **{f"raw_scale/{name}": value for name, value in classifier.guide.raw_scale.items()},
-        **{f"fixed/{name}": value for name, value in fixed_tensors(classifier.network).items()},
+        **{f"loc/{name}": value for name, value in guide.loc.items()},
+        **{f"raw_scale/{name}": value for name, value in guide.raw_scale.items()},
+        **{f"fixed/{name}": value for name, value in fixed.items()},
         "seen": classifier.record.seen,
     }
     stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
@@ -114,15 +116,11 @@ def read_header(path: Path) -> dict[str, Any]:
     return header  # type: ignore[no-any-return]
 
 
-def fixed_tensors(network: nn.Module) -> dict[str, Tensor]:
+def fixed_tensors(network: nn.Module, random: Collection[str]) -> dict[str, Tensor]:
     """Parameters and buffers that are not random, by their name in the state dict."""
-    random = {id(parameter) for parameter in random_parameters(network).values()}
-    drawn = {
-        name
-        for name, parameter in network.named_parameters(remove_duplicate=False)
-        if id(parameter) in random
-    }
-    return {name: value for name, value in network.state_dict().items() if name not in drawn}
+    drawn = {id(parameter) for name, parameter in network.named_parameters() if name in random}
+    shared = {n for n, p in network.named_parameters(remove_duplicate=False) if id(p) in drawn}
+    return {name: value for name, value in network.state_dict().items() if name not in shared}
 
 
 def _describe(classifier: Classifier) -> dict[str, Any]:
@@ -164,7 +162,7 @@ def _rebuild(
     module = _matching_network(path, spec, network, guide, _group(tensors, "fixed"))
     # Networks are drawn parameter by parameter, so their order is a part of the answer;
     # the file keeps them by name.
-    order = list(random_parameters(module))
+    order = [name for name, _ in module.named_parameters() if name in guide.loc]
     guide = MeanField({n: guide.loc[n] for n in order}, {n: guide.raw_scale[n] for n in order})
     calibrated = header["calibrated"]
     training = header["training"]
@@ -208,9 +206,10 @@ def _matching_network(
     _check_shapes(path, module, guide, fixed)
     module = module.eval()
     with torch.no_grad():
-        for name, parameter in random_parameters(module).items():
-            parameter.copy_(guide.loc[name])
-        for name, value in fixed_tensors(module).items():
+        for name, parameter in module.named_parameters():
+            if name in guide.loc:
+                parameter.copy_(guide.loc[name])
+        for name, value in fixed_tensors(module, guide.loc).items():
             value.copy_(fixed[name])
     return module
 
@@ -232,10 +231,10 @@ def _user_network(path: Path, spec: NetworkSpec, network: str | None) -> nn.Modu
 def _check_shapes(
     path: Path, module: nn.Module, guide: MeanField, fixed: Mapping[str, Tensor]
 ) -> None:
-    wanted = {n: tuple(p.shape) for n, p in random_parameters(module).items()}
+    wanted = {n: tuple(p.shape) for n, p in module.named_parameters() if n in guide.loc}
     _compare(path, wanted, guide.loc)
     _compare(path, wanted, guide.raw_scale)
-    _compare(path, {n: tuple(v.shape) for n, v in fixed_tensors(module).items()}, fixed)
+    _compare(path, {n: tuple(v.shape) for n, v in fixed_tensors(module, guide.loc).items()}, fixed)
 
 
 def _compare(

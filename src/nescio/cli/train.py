@@ -31,6 +31,8 @@ def train(
     learning_rate: float | None = None,
     prior: str | None = None,
     kl_weight: float | None = None,
+    random: str | None = None,
+    engine: Literal["torch", "pyro"] | None = None,
     rule: str | None = None,
     max_refusal: float = 0.01,
     image_size: int | None = None,
@@ -58,6 +60,11 @@ def train(
         normal:1, scaled:1, laplace:1, or per layer such as normal:1,3.*=scaled:1. [normal:1]
     kl_weight
         A deliberate tempering of the KL, recorded in the model; 1 is the ELBO. [1]
+    random
+        Which weights are random: all, head (the last layer), or patterns such as 3.*,0.bias.
+        The rest stays an ordinary network, trained along. [all]
+    engine
+        torch: the same ELBO and gradient, fast. pyro: the defining program. [torch; article: pyro]
     rule
         The rule to put in force: calibrated, none, or QUANTILE:THRESHOLD such as median:0.2.
     max_refusal
@@ -76,6 +83,8 @@ def train(
         "learning_rate": learning_rate,
         "prior": prior,
         "kl_weight": kl_weight,
+        "random": random,
+        "engine": engine,
         "rule": rule,
     }
     chosen = replace(find_recipe(recipe), **{k: v for k, v in changes.items() if v is not None})

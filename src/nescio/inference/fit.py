@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nescio.data.images import ImageSet, to_float
 from nescio.errors import DataError, DivergenceError
 from nescio.inference.elbo import estimate_elbo
+from nescio.inference.engine import ENGINES, Engine
 from nescio.inference.guide import MeanField
 from nescio.inference.likelihood import Categorical, Likelihood
 from nescio.inference.model import BayesianNetwork, random_parameters
@@ -153,15 +154,20 @@ class _Run:
             prior,
             likelihood,
             len(train),
+            random=recipe.random,
             scale_likelihood=recipe.scale_likelihood,
         )
         self.guide = self._initial_guide(generator(seed, Stream.START))
-        random = random_parameters(network)
-        fixed = [
-            p for name, p in network.named_parameters() if p.requires_grad and name not in random
+        self.engine: Engine = ENGINES[recipe.engine](
+            self.bayesian, self.guide, kl_weight=recipe.kl_weight, analytic_kl=recipe.analytic_kl
+        )
+        self.fixed = [
+            parameter
+            for name, parameter in network.named_parameters()
+            if parameter.requires_grad and name not in self.guide.loc
         ]
         self.optimiser = torch.optim.Adam(
-            [*self.guide.parameters(), *fixed], lr=recipe.learning_rate, fused=True
+            [*self.guide.parameters(), *self.fixed], lr=recipe.learning_rate, fused=True
         )
         self.scheduler = self._scheduler(len(train))
 
@@ -200,19 +206,18 @@ class _Run:
     def _step(self, batch: Tensor) -> Tensor:
         """One step; gives loss, log-likelihood, KL and the images that it spoke for."""
         x, y = to_float(self.images[batch]), self.labels[batch]
-        elbo = estimate_elbo(
-            self.bayesian.model, self.guide, x, y, analytic_kl=self.recipe.analytic_kl
-        )
         size = len(self.images) if self.recipe.scale_likelihood else len(batch)
-        loss = self.recipe.kl_weight * elbo.kl - elbo.log_likelihood
-        self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self.fixed:
+            parameter.grad = None
         # The article's loss is a sum; a mean keeps Adam's epsilon small beside the gradient.
-        (loss if not self.recipe.scale_likelihood else loss / size).backward()
+        factor = 1.0 / size if self.recipe.scale_likelihood else 1.0
+        elbo = self.engine.step(x, y, factor)
         self.optimiser.step()
         if self.scheduler is not None:
             self.scheduler.step()
         images = self._zeros(1) + size
-        parts = torch.stack([loss.detach(), elbo.log_likelihood.detach(), elbo.kl.detach()])
+        loss = self.recipe.kl_weight * elbo.kl - elbo.log_likelihood
+        parts = torch.stack([loss, elbo.log_likelihood, elbo.kl])
         return torch.cat([parts.to(images.dtype), images])
 
     def _zeros(self, size: int) -> Tensor:
@@ -232,7 +237,9 @@ class _Run:
         return value * 0.0 + self._zeros(1)
 
     def _initial_guide(self, start: torch.Generator) -> MeanField:
-        parameters = {n: p.detach() for n, p in random_parameters(self.network).items()}
+        parameters = {
+            n: p.detach() for n, p in random_parameters(self.network, self.recipe.random).items()
+        }
         if self.recipe.initial_scale is None:
             return MeanField.standard_normal(parameters, start)
         return MeanField.around(parameters, self.recipe.initial_scale)

@@ -9,7 +9,8 @@ with sampled weights in place of its own (:func:`torch.func.functional_call`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import pyro
 import pyro.distributions as dist
@@ -32,11 +33,17 @@ NORMALISATION = (
 (a weight and the scale that multiplies it) are not identified from each other."""
 
 
-def random_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
+def random_parameters(network: nn.Module, choice: str = "all") -> dict[str, nn.Parameter]:
     """The parameters that become random variables, by name.
 
-    All of them, except frozen ones (``requires_grad=False``) and those of
-    normalisation layers. A parameter that several layers share is one variable.
+    Never among them: frozen ones (``requires_grad=False``) and those of normalisation
+    layers. A parameter that several layers share is one variable.
+
+    Args:
+        network: Any module.
+        choice: ``all``; ``head``, those of the last layer that has any; or patterns for
+            their names with shell wildcards, such as ``3.*`` or ``layer4.*,fc.*``. The
+            rest stays an ordinary network, trained along.
 
     Raises:
         ArchitectureError: None is left, or a lazy layer has no shape yet.
@@ -47,7 +54,7 @@ def random_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
         if isinstance(module, NORMALISATION)
         for parameter in module.parameters(recurse=False)
     }
-    random = {}
+    able = {}
     for name, parameter in network.named_parameters():
         if isinstance(parameter, nn.UninitializedParameter):
             raise ArchitectureError(
@@ -55,10 +62,26 @@ def random_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
                 "before it is lifted"
             )
         if parameter.requires_grad and id(parameter) not in kept_out:
-            random[name] = parameter
-    if not random:
+            able[name] = parameter
+    if not able:
         raise ArchitectureError("the network has no trainable weight that could become random")
-    return random
+    chosen = {name: able[name] for name in _chosen(list(able), choice)}
+    if not chosen:
+        raise ArchitectureError(
+            f"--random {choice}: no such weights; there are {', '.join(list(able)[:12])}"
+            + (", ..." if len(able) > 12 else "")
+        )
+    return chosen
+
+
+def _chosen(names: Sequence[str], choice: str) -> list[str]:
+    if choice == "all":
+        return list(names)
+    if choice == "head":
+        last = names[-1].rpartition(".")[0]
+        return [name for name in names if name.rpartition(".")[0] == last]
+    patterns = choice.split(",")
+    return [name for name in names if any(fnmatchcase(name, p) for p in patterns)]
 
 
 class BayesianNetwork:
@@ -70,6 +93,7 @@ class BayesianNetwork:
         priors: A distribution for each random parameter, by name.
         likelihood: From the network's output to a distribution of the labels.
         size: How many images the whole training set has.
+        random: Which parameters are random variables, see :func:`random_parameters`.
         scale_likelihood: Whether a batch speaks for the whole set, as the ELBO
             demands. ``False`` is the article's slip: each step then weighs the KL
             ``size / len(batch)`` times too much.
@@ -82,14 +106,16 @@ class BayesianNetwork:
         likelihood: Likelihood,
         size: int,
         *,
+        random: str = "all",
         scale_likelihood: bool = True,
     ) -> None:
         self.network = network
         self.priors: Mapping[str, dist.Distribution] = {
             name: prior(name, parameter.detach())
-            for name, parameter in random_parameters(network).items()
+            for name, parameter in random_parameters(network, random).items()
         }
         self.likelihood = likelihood
+        self.random = random
         self.size = size
         self.scale_likelihood = scale_likelihood
 

@@ -39,6 +39,9 @@ class Recipe:
             or, as in the article, the largest mean of the raw outputs (``logits``)
             of the first ``forced_samples`` networks.
         forced_samples: How many networks the forced answer averages; ``None`` for all.
+        random: Which parameters are random, see
+            :func:`nescio.inference.random_parameters`; the rest is trained as usual.
+        engine: What computes the ELBO and its gradient, see :mod:`nescio.inference.engine`.
         calibration: Share of the training images kept out for calibration.
         rule: The refusal rule in force, see :mod:`nescio.refusal.rules`.
     """
@@ -58,6 +61,8 @@ class Recipe:
     forced_samples: int | None
     calibration: float
     rule: str
+    random: str = "all"
+    engine: Literal["torch", "pyro"] = "torch"
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "--epochs must be at least 1", self.epochs)
@@ -74,6 +79,7 @@ class Recipe:
             "the share kept for calibration must be at least 0 and below 1",
             self.calibration,
         )
+        _require(self.engine in ("torch", "pyro"), "--engine must be torch or pyro", self.engine)
         parse_prior(self.prior)
 
     def effective_kl_weight(self, size: int) -> float:
@@ -107,6 +113,7 @@ ARTICLE = Recipe(
     forced_samples=10,
     calibration=0.0,
     rule="median:0.2",
+    engine="pyro",
 )
 """The system of the two source documents as it was. Its likelihood is not scaled:
 on MNIST the KL weighs 60,000 / 128 = 469 times what the ELBO says."""
