@@ -1,10 +1,22 @@
-"""Where to compute."""
+"""Where to compute, and how precisely."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+from statistics import median
 
 import torch
 
 from nescio.errors import UsageError
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+"""What ``--precision`` may be."""
+
+WORTHWHILE = 3.0
+"""How many times faster products in bfloat16 must be for ``auto`` to take them. Processors
+with matrix units are ten times faster, those without at most about twice."""
 
 
 def choose_device(device: torch.device | str) -> torch.device:
@@ -26,3 +38,47 @@ def choose_device(device: torch.device | str) -> torch.device:
         available = ", ".join(name for name, ok in there.items() if ok)
         raise UsageError(f"--device {device}: not on this machine; there is {available}")
     return torch.device(device)
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
+    """The type in which products are computed.
+
+    Args:
+        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 where the device has
+            matrix units for it, which is measured once in a process.
+        device: Where the products are computed.
+
+    Raises:
+        UsageError: There is no precision of that name.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
+    if precision == "auto":
+        precision = "bfloat16" if _has_matrix_units(device) else "float32"
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def lowered(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """A context in which layers compute in ``precision``; nothing changes for float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision is torch.bfloat16)
+
+
+@cache
+def _has_matrix_units(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    full = torch.ones(512, 1024)
+    half = full.bfloat16()
+    return _seconds(lambda: full @ full.T) > WORTHWHILE * _seconds(lambda: half @ half.T)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    def once() -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    once()  # the first call chooses and prepares a kernel
+    return median(once() for _ in range(5))

@@ -119,6 +119,7 @@ def reproduce(
     seed: int = 0,
     samples: int = SAMPLES,
     device: str = "auto",
+    precision: str = "auto",
     reporter: Reporter = SILENT,
 ) -> Reproduction:
     """Train both recipes on ``data`` and hold them against the published figures.
@@ -129,6 +130,7 @@ def reproduce(
         seed: Of splits, fits and sampled networks.
         samples: How many networks are drawn.
         device: Where to compute.
+        precision: Of products, see :func:`nescio.devices.choose_precision`.
         reporter: Told of progress.
     """
     start = time.perf_counter()
@@ -145,6 +147,7 @@ def reproduce(
             samples=samples,
             seed=seed,
             device=device,
+            precision=precision,
             reporter=reporter,
         )
         evaluations[name] = classifier.evaluate(

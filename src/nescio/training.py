@@ -12,7 +12,7 @@ from torch import nn
 
 from nescio.classifier import SAMPLES, Classifier, TrainingRecord
 from nescio.data import Dataset, ImageSet, Splits, load, split
-from nescio.devices import choose_device
+from nescio.devices import choose_device, choose_precision
 from nescio.errors import DataError, UsageError
 from nescio.inference import RECIPES, Fit, Likelihood, Prior, Recipe, fit_guide
 from nescio.network import OWN, NetworkSpec, build
@@ -45,6 +45,7 @@ def fit(
     samples: int = SAMPLES,
     seed: int = 0,
     device: torch.device | str = "auto",
+    precision: str = "auto",
     reporter: Reporter = SILENT,
 ) -> Classifier:
     """Turn a network into a Bayesian classifier fitted to ``data``.
@@ -63,6 +64,8 @@ def fit(
         samples: How many networks are drawn for calibration.
         seed: Of the splits, the fit and the predictions.
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a device.
+        precision: ``float32``, ``bfloat16``, or ``auto`` for the latter where the device
+            has matrix units for it; of training and of predictions.
         reporter: Told of progress.
 
     Returns:
@@ -96,6 +99,7 @@ def fit(
         likelihood=likelihood,
         seed=seed,
         device=place,
+        precision=choose_precision(precision, place),
         reporter=reporter,
     )
     if prior is not None:
@@ -111,6 +115,7 @@ def fit(
         rule=NeverRefuse(),
         calibrated=None,
         record=record,
+        precision=precision,
     )
     return _calibrate(classifier, splits.calibration, max_refusal, samples, reporter)
 

@@ -90,9 +90,7 @@ def test_which_weights_are_random_is_a_choice(choice: str, names: list[str]) -> 
 
 def test_a_choice_that_fits_nothing() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    with pytest.raises(
-        ArchitectureError, match=r"--random fc\.\*: no such weights; there are"
-    ):
+    with pytest.raises(ArchitectureError, match=r"--random fc\.\*: no such weights; there are"):
         random_parameters(network, "fc.*")
 
 

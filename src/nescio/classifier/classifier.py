@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nescio.classifier.record import TrainingRecord
 from nescio.data import Dataset, ImageSet, Preprocessing, adapt, as_images
+from nescio.devices import choose_precision
 from nescio.errors import DataError
 from nescio.evaluation import Evaluation
 from nescio.inference import MeanField, Recipe
@@ -52,6 +53,7 @@ class Classifier:
         rule: The refusal rule in force.
         calibrated: What ``--rule calibrated`` stands for, if anything.
         record: Where it comes from.
+        precision: Of predictions, see :func:`nescio.devices.choose_precision`.
     """
 
     network: nn.Module
@@ -63,6 +65,7 @@ class Classifier:
     rule: Rule
     calibrated: CalibratedRule | None
     record: TrainingRecord
+    precision: str = "auto"
 
     @property
     def device(self) -> torch.device:
@@ -114,6 +117,7 @@ class Classifier:
             samples=samples,
             seed=self.record.seed if seed is None else seed,
             batch_size=batch_size,
+            precision=choose_precision(self.precision, self.device),
             reporter=reporter,
             description=description,
         )

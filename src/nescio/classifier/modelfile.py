@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from nescio.classifier.classifier import Classifier
 from nescio.classifier.record import TrainingRecord
 from nescio.data import Preprocessing
-from nescio.devices import choose_device
+from nescio.devices import choose_device, choose_precision
 from nescio.errors import ModelFileError, NescioError
 from nescio.files import atomic_path
 from nescio.inference import Epoch, MeanField, Recipe
@@ -66,6 +66,7 @@ def load_model(
     network: nn.Module | str | None = None,
     *,
     device: torch.device | str = "auto",
+    precision: str = "auto",
 ) -> Classifier:
     """Read a classifier that :meth:`Classifier.save` wrote.
 
@@ -74,6 +75,8 @@ def load_model(
         network: Needed for a network that is not nescio's own: the module, or its
             ``module:factory``. A file alone never makes code run.
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a device.
+        precision: ``auto``, ``float32`` or ``bfloat16``, see
+            :func:`nescio.devices.choose_precision`.
 
     Raises:
         ModelFileError: The file is missing, damaged, foreign or newer, or does not
@@ -90,7 +93,9 @@ def load_model(
         if isinstance(error, NescioError):
             raise
         raise ModelFileError(f"{path}: the file's description is not valid ({error!r})") from error
-    return classifier.to(choose_device(device))
+    place = choose_device(device)
+    choose_precision(precision, place)  # an unknown one should fail here
+    return replace(classifier.to(place), precision=precision)
 
 
 def read_header(path: Path) -> dict[str, Any]:

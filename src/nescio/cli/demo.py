@@ -45,6 +45,7 @@ def demo(
         samples=common.samples,
         seed=seed,
         device=common.device,
+        precision=common.precision,
         reporter=reporter,
     )
     classifier.save(model)

@@ -89,7 +89,7 @@ def open_model(
     from nescio.refusal import CalibratedRule
 
     check_samples(common.samples)
-    classifier = load_model(model, network, device=common.device)
+    classifier = load_model(model, network, device=common.device, precision=common.precision)
     chosen = classifier.choose_rule(rule)
     if isinstance(chosen, CalibratedRule) and chosen.samples != common.samples:
         reporter.note(

@@ -19,6 +19,9 @@ class Common:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
 
+    precision: str = "auto"
+    """float32, bfloat16, or auto: the latter where the processor has matrix units for it."""
+
     samples: int = 100
     """How many networks are drawn from the posterior."""
 

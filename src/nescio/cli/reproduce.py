@@ -34,6 +34,7 @@ def reproduce(
         seed=common.seed or 0,
         samples=common.samples,
         device=common.device,
+        precision=common.precision,
         reporter=make_reporter(quiet=common.quiet),
     )
     if as_json:

@@ -97,6 +97,7 @@ def train(
         samples=common.samples,
         seed=common.seed or 0,
         device=common.device,
+        precision=common.precision,
         reporter=make_reporter(quiet=common.quiet),
     )
     if classifier.record.stopped is not None:

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 from torch.func import functional_call
 
+from nescio.devices import lowered
 from nescio.inference.elbo import Elbo, estimate_elbo
 from nescio.inference.guide import MeanField
 from nescio.inference.model import BayesianNetwork
@@ -56,7 +57,13 @@ class PyroEngine:
     """Runs the Pyro program and differentiates through it."""
 
     def __init__(
-        self, bayesian: BayesianNetwork, guide: MeanField, *, kl_weight: float, analytic_kl: bool
+        self,
+        bayesian: BayesianNetwork,
+        guide: MeanField,
+        *,
+        kl_weight: float,
+        analytic_kl: bool,
+        precision: torch.dtype = torch.float32,  # noqa: ARG002 - the definition is exact
     ) -> None:
         self.bayesian, self.guide = bayesian, guide
         self.kl_weight, self.analytic_kl = kl_weight, analytic_kl
@@ -75,10 +82,16 @@ class TorchEngine:
     """The same estimate in plain PyTorch, with few passes over the parameters."""
 
     def __init__(
-        self, bayesian: BayesianNetwork, guide: MeanField, *, kl_weight: float, analytic_kl: bool
+        self,
+        bayesian: BayesianNetwork,
+        guide: MeanField,
+        *,
+        kl_weight: float,
+        analytic_kl: bool,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         self.bayesian, self.guide = bayesian, guide
-        self.kl_weight, self.analytic_kl = kl_weight, analytic_kl
+        self.kl_weight, self.precision = kl_weight, precision
         self._sites = [
             _Site(name, guide, prior, analytic_kl=analytic_kl)
             for name, prior in bayesian.priors.items()
@@ -89,7 +102,8 @@ class TorchEngine:
     def step(self, x: Tensor, y: Tensor, factor: float) -> Elbo:
         """See :meth:`Engine.step`."""
         weights = {site.name: site.draw() for site in self._sites}
-        output = functional_call(self.bayesian.network, weights, (x,))
+        with lowered(x.device, self.precision):
+            output = functional_call(self.bayesian.network, weights, (x,)).float()
         log_likelihood = self.bayesian.likelihood(output).log_prob(y).sum()
         if self.bayesian.scale_likelihood:
             log_likelihood = log_likelihood * (self.bayesian.size / len(x))

@@ -80,6 +80,7 @@ def fit_guide(
     likelihood: Likelihood | None = None,
     seed: int = 0,
     device: torch.device | None = None,
+    precision: torch.dtype = torch.float32,
     reporter: Reporter = SILENT,
 ) -> Fit:
     """Fit a mean-field posterior over the weights of ``network``.
@@ -95,6 +96,8 @@ def fit_guide(
         likelihood: Instead of the categorical one.
         seed: Of the initialisation, the shuffling and the weight noise.
         device: Where to compute; the CPU when ``None``.
+        precision: Of the products in the network; weights, gradients and their sums are
+            float32 in any case, and the Pyro engine computes all in float32.
         reporter: Told of each pass.
 
     Returns:
@@ -122,6 +125,7 @@ def fit_guide(
             likelihood=likelihood or Categorical(),
             seed=seed,
             device=device,
+            precision=precision,
         )
         return run.all_epochs(reporter)
 
@@ -143,6 +147,7 @@ class _Run:
         likelihood: Likelihood,
         seed: int,
         device: torch.device,
+        precision: torch.dtype,
     ) -> None:
         self.recipe = recipe
         self.network = network.train()
@@ -159,7 +164,11 @@ class _Run:
         )
         self.guide = self._initial_guide(generator(seed, Stream.START))
         self.engine: Engine = ENGINES[recipe.engine](
-            self.bayesian, self.guide, kl_weight=recipe.kl_weight, analytic_kl=recipe.analytic_kl
+            self.bayesian,
+            self.guide,
+            kl_weight=recipe.kl_weight,
+            analytic_kl=recipe.analytic_kl,
+            precision=precision,
         )
         self.fixed = [
             parameter

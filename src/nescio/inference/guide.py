@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import pyro
@@ -20,12 +20,17 @@ class Guide(Protocol):
         """The Pyro program: sample every weight at the model's own sites."""
         ...
 
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the random parameters, in the order in which they are drawn."""
+        ...
+
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser changes."""
         ...
 
-    def draw(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """One network's weights, by name."""
+    def sampler(self) -> Callable[[torch.Generator], dict[str, Tensor]]:
+        """A function that draws one network's weights, by name, at each call."""
         ...
 
 
@@ -73,6 +78,11 @@ class MeanField:
             for name, loc in self.loc.items()
         }
 
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the random parameters, in the order in which they are drawn."""
+        return self.loc.keys()
+
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser changes: all locations, then all raw scales."""
         return [*self.loc.values(), *self.raw_scale.values()]
@@ -86,20 +96,29 @@ class MeanField:
         """The standard deviation of one parameter."""
         return F.softplus(self.raw_scale[name])
 
-    @torch.no_grad()
-    def draw(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """One network's weights.
+    def sampler(self) -> Callable[[torch.Generator], dict[str, Tensor]]:
+        """A function that draws one network's weights at each call.
 
-        The noise comes from a CPU ``generator``, so the same seed gives the same
-        network on every device.
+        The noise comes from a CPU generator, so the same seed gives the same network on
+        every device. The scales are computed once, here.
         """
-        return {
-            name: torch.randn(loc.shape, generator=generator)
-            .to(loc.device)
-            .mul_(self.scale(name))
-            .add_(loc)
-            for name, loc in self.loc.items()
-        }
+        with torch.no_grad():
+            sites = {name: (loc.detach(), self.scale(name)) for name, loc in self.loc.items()}
+
+        def draw(generator: torch.Generator) -> dict[str, Tensor]:
+            return {
+                name: torch.randn(loc.shape, generator=generator)
+                .to(loc.device)
+                .mul_(scale)
+                .add_(loc)
+                for name, (loc, scale) in sites.items()
+            }
+
+        return draw
+
+    def draw(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """One network's weights, see :meth:`sampler`."""
+        return self.sampler()(generator)
 
     def clone(self) -> MeanField:
         """A copy that later steps do not change."""

@@ -1,6 +1,6 @@
 """Predict with many networks drawn from the posterior.
 
-Read in this order: :mod:`sampling`, :mod:`forced`.
+Read in this order: :mod:`cut`, :mod:`sampling`, :mod:`forced`.
 """
 
 from nescio.prediction.forced import forced_labels

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from nescio.data.images import to_float
+from nescio.devices import lowered
 from nescio.errors import ArchitectureError, UsageError
 from nescio.inference.guide import Guide
+from nescio.prediction.cut import Cut, cut_network
 from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, generator
 
@@ -26,6 +27,9 @@ CHUNK_ELEMENTS = 2**24
 
 CHUNK_IMAGES = 16_384
 """How many images one chunk may hold; more would not make the products faster."""
+
+CHUNK_FEATURES = 2**25
+"""How many numbers the inputs of the sampled part may take: 128 MiB in float32."""
 
 BATCH_SIZE = 512
 """How many images go through a network at once."""
@@ -56,6 +60,7 @@ def stream_logits(
     samples: int,
     seed: int,
     batch_size: int = BATCH_SIZE,
+    precision: torch.dtype = torch.float32,
     reporter: Reporter = SILENT,
     description: str = "predicting",
 ) -> Iterator[Tensor]:
@@ -70,6 +75,8 @@ def stream_logits(
         seed: Of the networks drawn.
         batch_size: Images through a network at once; it changes speed and memory,
             and the answer by no more than rounding.
+        precision: Of the products in the networks, see
+            :func:`nescio.devices.choose_precision`; logits are float32 in any case.
         reporter: Told of each chunk.
         description: What the progress bar says.
 
@@ -82,15 +89,22 @@ def stream_logits(
     """
     check_samples(samples)
     device = next(network.parameters()).device
+    draw = guide.sampler()
+    cut = cut_network(network, guide.names, to_float(images[:2].to(device)))
     with reporter.task(description, len(images) * samples, "image samples") as task:
-        for chunk in images.split(chunk_size(samples, classes)):
+        for chunk in _chunks(cut, images, samples, classes, device):
+            with lowered(device, precision):
+                features = torch.cat(
+                    [cut.features(to_float(part.to(device))) for part in chunk.split(batch_size)]
+                )
             logits = torch.empty(samples, len(chunk), classes, device=device)
             for s in range(samples):
-                weights = guide.draw(generator(seed, Stream.PREDICTION, s))
+                weights = draw(generator(seed, Stream.PREDICTION, s))
                 for part, out in zip(
-                    chunk.split(batch_size), logits[s].split(batch_size), strict=True
+                    features.split(batch_size), logits[s].split(batch_size), strict=True
                 ):
-                    out.copy_(functional_call(network, weights, (to_float(part.to(device)),)))
+                    with lowered(device, precision):
+                        out.copy_(cut.logits(weights, part))
                 task.advance(len(chunk))
             if not bool(torch.isfinite(logits).all()):
                 raise ArchitectureError(
@@ -98,3 +112,14 @@ def stream_logits(
                     "or the network divides or takes logarithms without a guard"
                 )
             yield logits
+
+
+def _chunks(
+    cut: Cut, images: Tensor, samples: int, classes: int, device: torch.device
+) -> tuple[Tensor, ...]:
+    if len(images) == 0:
+        return ()
+    features = cut.features(to_float(images[:1].to(device))).numel()
+    size = min(chunk_size(samples, classes), max(1, CHUNK_FEATURES // features))
+    chunks: tuple[Tensor, ...] = images.split(size)
+    return chunks

@@ -1,0 +1,103 @@
+"""Cut a network where its random weights begin, so that what comes before runs once.
+
+All sampled networks share the layers without random weights. Where these come first
+(a deterministic trunk under a Bayesian head, or just the flattening of the image),
+their output is computed once for all samples.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A network in two parts, ``network(x) == head(trunk(x))``.
+
+    Attributes:
+        trunk: What all sampled networks share; ``None`` for nothing.
+        head: What is run with sampled weights.
+        prefix: Of the names of the head's parameters in the whole network.
+    """
+
+    trunk: nn.Module | None
+    head: nn.Module
+    prefix: str
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the head takes, ``(n, ...)``, for images ``(n, K, H, W)``."""
+        return x if self.trunk is None else self.trunk(x)
+
+    def logits(self, weights: Mapping[str, Tensor], features: Tensor) -> Tensor:
+        """The head's output ``(n, C)`` under sampled weights, named as in the whole network."""
+        own = {name.removeprefix(self.prefix): value for name, value in weights.items()}
+        output: Tensor = functional_call(self.head, own, (features,))
+        return output
+
+
+@torch.no_grad()
+def cut_network(network: nn.Module, random: Collection[str], example: Tensor) -> Cut:
+    """Cut ``network`` before its first random weight, where that is possible.
+
+    Two forms are known: an ``nn.Sequential``, cut between its modules; and any network
+    whose random weights are all in one module that gives the network's output. The cut
+    is tried on ``example``; where the parts do not give what the whole gives, all of it
+    is the head.
+
+    Args:
+        network: In evaluation mode.
+        random: Names of its random parameters.
+        example: ``(n, K, H, W)``, a few images on the network's device.
+    """
+    whole = Cut(None, network, "")
+    cut = _sequential(network, random) or _single_head(network, random)
+    if cut is None or len(example) == 0:
+        return whole
+    try:
+        parts = cut.head(cut.features(example))
+    except Exception:  # noqa: BLE001 - a part of a network may fail in any way; the whole still runs
+        return whole
+    expected = network(example)
+    same = parts.shape == expected.shape and torch.allclose(parts, expected, equal_nan=True)
+    return cut if same else whole
+
+
+def _sequential(network: nn.Module, random: Collection[str]) -> Cut | None:
+    if type(network) is not nn.Sequential:
+        return None
+    drawn = _identities(network, random)
+    for index, module in enumerate(network):
+        if any(id(parameter) in drawn for parameter in module.parameters()):
+            return Cut(network[:index], network[index:], "") if index else None
+    return None
+
+
+def _single_head(network: nn.Module, random: Collection[str]) -> Cut | None:
+    owners = {name.rpartition(".")[0] for name in random}
+    owner = owners.pop()
+    if owners or not owner:
+        return None
+    trunk, head = _replaced(network, owner, nn.Identity()), network.get_submodule(owner)
+    drawn = _identities(network, random)
+    if any(id(parameter) in drawn for parameter in trunk.parameters()):
+        return None  # the trunk uses the head's weights too
+    return Cut(trunk, head, f"{owner}.")
+
+
+def _identities(network: nn.Module, names: Collection[str]) -> set[int]:
+    return {id(parameter) for name, parameter in network.named_parameters() if name in names}
+
+
+def _replaced(network: nn.Module, path: str, module: nn.Module) -> nn.Module:
+    """``network`` with another module at ``path``; all else is shared, nothing is changed."""
+    name, _, rest = path.partition(".")
+    twin = copy.copy(network)
+    child = _replaced(network.get_submodule(name), rest, module) if rest else module
+    twin._modules = {**network._modules, name: child}
+    return twin

@@ -1,0 +1,39 @@
+"""Where to compute, and how precisely."""
+
+import pytest
+import torch
+
+from nescio import devices
+from nescio.devices import choose_device, choose_precision, lowered
+from nescio.errors import UsageError
+
+CPU = torch.device("cpu")
+
+
+def test_devices_by_name() -> None:
+    assert choose_device("cpu") == CPU
+    assert choose_device(CPU) is CPU
+    with pytest.raises(UsageError, match="--device steam: not on this machine; there is"):
+        choose_device("steam")
+
+
+def test_precisions_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_precision("float32", CPU) == torch.float32
+    assert choose_precision("bfloat16", CPU) == torch.bfloat16
+    with pytest.raises(UsageError, match="--precision float8: expected one of auto, float32"):
+        choose_precision("float8", CPU)
+    for times, expected in (([1.0, 0.3], torch.bfloat16), ([1.0, 0.4], torch.float32)):
+        devices._has_matrix_units.cache_clear()
+        measured = iter(times)
+        monkeypatch.setattr(devices, "_seconds", lambda _, m=measured: next(m))
+        assert choose_precision("auto", CPU) == expected
+        assert choose_precision("auto", CPU) == expected  # measured once
+    devices._has_matrix_units.cache_clear()
+
+
+def test_lowered_changes_products_only_where_asked() -> None:
+    x = torch.ones(2, 2)
+    with lowered(CPU, torch.bfloat16):
+        assert (x @ x).dtype == torch.bfloat16
+    with lowered(CPU, torch.float32):
+        assert (x @ x).dtype == torch.float32
