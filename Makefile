@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow check format lint types layers coverage reproduce clean help
+.PHONY: demo test test-slow check format lint types layers coverage reproduce bench clean help
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,8 +41,13 @@ coverage: $(STAMP)
 reproduce: $(STAMP) ## The article's table on MNIST
 	$(BIN)/nescio reproduce mnist
 
+bench: $(STAMP) ## Measure nescio beside its peers (about fifteen minutes; a quiet machine)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .bench-peers -r benchmarks/peers.txt
+	PYTHONPATH=.bench-peers $(BIN)/python benchmarks/bench.py --data mnist
+	$(BIN)/python benchmarks/tables.py
+
 clean: ## Remove what was made
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .bench-peers demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # PyTorch's CPU build first and by itself: pip must never choose another one for it.
 $(STAMP): pyproject.toml constraints.txt

@@ -100,8 +100,9 @@ def test_predict_json_in_input_order_with_errors(
     bad.write_bytes(images[0].read_bytes()[:40])
     missing = tmp_path / "missing.png"
     status, out, err = cli(
-        "predict", model_file, images[0], bad, images[1], images[2], "--json", "--samples", "20"
-    )
+        "predict", model_file, images[0], bad, images[1], images[2], "--json", "--samples", "20",
+        "--samples-fixed",
+    )  # fmt: skip
     assert status == 2
     assert err.count("error: ") == 1
     assert "bad.png" in err
@@ -118,6 +119,8 @@ def test_predict_json_in_input_order_with_errors(
     assert lines[0]["samples"] == 20
     assert sum(lines[0]["probability"].values()) == pytest.approx(1, abs=1e-4)
     assert cli.fails("predict", model_file, missing).count("missing.png") >= 1
+    adaptive = cli("predict", model_file, *images, "--json", "--rule", "none")[1]
+    assert all(json.loads(line)["samples"] < 100 for line in adaptive.splitlines())
 
 
 def test_predict_folders_data_csv_and_pictures(

@@ -97,3 +97,36 @@ def test_forced_answers_by_hand() -> None:
     assert forced_labels(logits, probabilities, "logits", None).tolist() == [0]
     assert forced_labels(logits, probabilities, "probability", None).tolist() == [1]
     assert forced_labels(logits, probabilities, "probability", 1).tolist() == [0]
+
+
+def test_adaptive_sampling_decides_as_all_networks_would(
+    classifier: nescio.Classifier, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert data.test is not None
+    noise = torch.randint(0, 256, data.test.images.shape, dtype=torch.uint8)
+    images = torch.cat([data.test.images, noise])[:, 0]
+    monkeypatch.setattr(sampling, "CHUNK_IMAGES", 70)
+    for rule in (None, "median:0.2", "none"):
+        fixed = classifier.decide(images, rule=rule)
+        adaptive = classifier.decide(images, rule=rule, adaptive=True)
+        assert torch.equal(
+            adaptive.verdicts.top[fixed.accepted], fixed.verdicts.top[fixed.accepted]
+        )
+        assert torch.equal(adaptive.accepted, fixed.accepted)
+        assert torch.equal(adaptive.verdicts.unfamiliar, fixed.verdicts.unfamiliar)
+        assert set(fixed.samples.tolist()) == {100}
+        assert set(adaptive.samples.tolist()) <= {12, 16, 24, 32, 48, 64, 100}
+        assert float(adaptive.samples.float().mean()) < 60
+    # What it says of an image comes from the first networks, in the order of the images.
+    for count in adaptive.samples.unique().tolist():
+        first = classifier.predict_samples(images, samples=count).mean(0)
+        here = adaptive.samples == count
+        torch.testing.assert_close(adaptive.probability[here], first[here], rtol=1e-4, atol=1e-5)
+
+
+def test_few_samples_leave_nothing_to_adapt(classifier: nescio.Classifier, data: Dataset) -> None:
+    images = data.train.images[:5, 0]
+    adaptive = classifier.decide(images, samples=7, adaptive=True)
+    assert adaptive.samples.tolist() == [7] * 5
+    fixed = classifier.decide(images, samples=7)
+    assert torch.equal(adaptive.probability, fixed.probability)

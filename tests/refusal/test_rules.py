@@ -35,7 +35,7 @@ def decide(rule: object, p: torch.Tensor) -> Decisions:
         probability=mean_probability(p),
         median=quantile_probability(p, 0.5),
         scores={"x": torch.zeros(p.shape[1])},
-        samples=len(p),
+        samples=torch.full((p.shape[1],), len(p)),
     )
 
 

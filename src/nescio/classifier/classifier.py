@@ -18,13 +18,14 @@ from nescio.errors import DataError
 from nescio.evaluation import Evaluation
 from nescio.inference import MeanField, Recipe
 from nescio.network import NetworkSpec
-from nescio.prediction import BATCH_SIZE, forced_labels, stream_logits
+from nescio.prediction import BATCH_SIZE, forced_labels, stream_logits, stream_settled
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import (
     CalibratedRule,
     Decisions,
     Rule,
     expected_entropy,
+    looks_before,
     mean_probability,
     mutual_information,
     parse_rule,
@@ -34,6 +35,9 @@ from nescio.refusal import (
 
 SAMPLES = 100
 """How many networks are drawn unless told otherwise; the article's number."""
+
+ADAPTIVE_ERROR = 1e-3
+"""The chance, for an image, that adaptive sampling decides otherwise than all networks would."""
 
 Images: TypeAlias = ImageSet | Tensor | np.ndarray[Any, np.dtype[Any]]
 """What predictions take; see :meth:`Classifier.prepare`."""
@@ -158,6 +162,7 @@ class Classifier:
         *,
         rule: Rule | str | None = None,
         samples: int = SAMPLES,
+        adaptive: bool = False,
         seed: int | None = None,
         batch_size: int = BATCH_SIZE,
         reporter: Reporter = SILENT,
@@ -168,7 +173,10 @@ class Classifier:
         Args:
             images: An image set or an array, see :meth:`prepare`.
             rule: A rule or its name; ``None`` for the one in force.
-            samples: How many networks are drawn.
+            samples: How many networks are drawn; with ``adaptive`` at most.
+            adaptive: Stop drawing for an image once its decision (label, refusal and
+                reason) is settled: the chance that the rest would change it is then below
+                :data:`ADAPTIVE_ERROR`. Probabilities and scores come from fewer networks.
             seed: Of the networks; ``None`` for the seed that it was fitted with.
             batch_size: Images through a network at once.
             reporter: Told of progress.
@@ -178,19 +186,67 @@ class Classifier:
             DataError: There is no image, or the images cannot be used.
             RuleError: The rule cannot be used.
         """
-        chosen = self.choose_rule(rule)
-        chunks = self.stream_logits(
-            images,
-            samples=samples,
-            seed=seed,
-            batch_size=batch_size,
-            reporter=reporter,
-            description=description,
+        parts = list(
+            self.stream_decisions(
+                images,
+                rule=self.choose_rule(rule),
+                samples=samples,
+                adaptive=adaptive,
+                seed=seed,
+                batch_size=batch_size,
+                reporter=reporter,
+                description=description,
+            )
         )
-        parts = [self.decide_from_logits(chunk, chosen) for chunk in chunks]
         if not parts:
             raise DataError("there is no image to decide on")
         return Decisions.concatenate(parts)
+
+    def stream_decisions(
+        self,
+        images: Images,
+        *,
+        rule: Rule,
+        samples: int = SAMPLES,
+        adaptive: bool = False,
+        seed: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        reporter: Reporter = SILENT,
+        description: str = "predicting",
+    ) -> Iterator[Decisions]:
+        """The decisions of :meth:`decide`, chunk of images by chunk, in bounded memory."""
+        if not adaptive:
+            chunks = self.stream_logits(
+                images,
+                samples=samples,
+                seed=seed,
+                batch_size=batch_size,
+                reporter=reporter,
+                description=description,
+            )
+            yield from (self.decide_from_logits(chunk, rule) for chunk in chunks)
+            return
+        looks = looks_before(samples)
+        error = ADAPTIVE_ERROR / max(1, len(looks))
+        grouped = stream_settled(
+            self.network,
+            self.guide,
+            self.prepare(images),
+            classes=len(self.classes),
+            samples=samples,
+            seed=self.record.seed if seed is None else seed,
+            settled=lambda probabilities: rule.settled(probabilities, samples, error),
+            looks=looks,
+            batch_size=batch_size,
+            precision=choose_precision(self.precision, self.device),
+            reporter=reporter,
+            description=description,
+        )
+        for groups in grouped:
+            decided = Decisions.concatenate(
+                [self.decide_from_logits(logits, rule) for _, logits in groups]
+            )
+            yield decided.take(torch.cat([places for places, _ in groups]).argsort())
 
     def decide_from_logits(self, logits: Tensor, rule: Rule) -> Decisions:
         """The decisions for raw outputs ``(S, n, C)``; everything in them is on the CPU."""
@@ -209,7 +265,7 @@ class Classifier:
                 "expected_entropy": expected_entropy(probabilities),
                 "mutual_information": mutual_information(probabilities),
             },
-            samples=len(logits),
+            samples=torch.full((logits.shape[1],), len(logits)),
         )
 
     def evaluate(

@@ -37,6 +37,7 @@ def predict(
     csv_file: Annotated[Path | None, Parameter(name="--csv")] = None,
     plot: Path | None = None,
     max_plots: int = 100,
+    samples_fixed: Annotated[bool, Parameter(negative="")] = False,
     network: str | None = None,
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
@@ -58,6 +59,9 @@ def predict(
         Also draw the picture of each answer into this folder, as PNG.
     max_plots
         Draw at most so many pictures.
+    samples_fixed
+        Draw all --samples networks for every image. Otherwise an image takes no more than its
+        decision needs (but where pictures are drawn).
     network
         Allow a model's own network code: module:factory.
     """
@@ -67,7 +71,8 @@ def predict(
         check_writable(csv_file)
     reporter = make_reporter(quiet=common.quiet)
     classifier, chosen = open_model(model, network, rule, common, reporter)
-    run = _Run(classifier, chosen, common, plot, max_plots, reporter)
+    adaptive = not samples_fixed and plot is None
+    run = _Run(classifier, chosen, common, plot, max_plots, adaptive, reporter)
     with ExitStack() as stack:
         table = None
         if csv_file is not None:
@@ -166,6 +171,7 @@ class _Run:
     common: Common
     plot: Path | None
     max_plots: int
+    adaptive: bool
     reporter: Reporter
     failures: int = 0
     first_failure: str = ""
@@ -190,19 +196,27 @@ class _Run:
     def _decide(self, batch: _Batch) -> Iterator[Decision]:
         from nescio.data import ImageSet
 
+        images = ImageSet("", batch.images, None, ())
+        if self.plot is None:
+            for decisions in self.classifier.stream_decisions(
+                images,
+                rule=self.rule,
+                samples=self.common.samples,
+                adaptive=self.adaptive,
+                seed=self.common.seed,
+                reporter=self.reporter,
+            ):
+                yield from decisions
+            return
         readable = [place for place in range(len(batch.names)) if place not in batch.errors]
         done = 0
         for logits in self.classifier.stream_logits(
-            ImageSet("", batch.images, None, ()),
-            samples=self.common.samples,
-            seed=self.common.seed,
-            reporter=self.reporter,
+            images, samples=self.common.samples, seed=self.common.seed, reporter=self.reporter
         ):
             decisions = self.classifier.decide_from_logits(logits, self.rule)
             for i, decision in enumerate(decisions):
-                if self.plot is not None and self.plotted < self.max_plots:
-                    place = readable[done + i]
-                    self._draw(batch, done + i, place, decision, logits[:, i])
+                if self.plotted < self.max_plots:
+                    self._draw(batch, done + i, readable[done + i], decision, logits[:, i])
                 yield decision
             done += len(decisions)
 

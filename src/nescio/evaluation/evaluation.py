@@ -158,7 +158,7 @@ def summarise(
         rule_text=rule.describe(),
         reasons=count_reasons(decisions),
         ood={name: _shifted(name, decisions, other) for name, other in ood.items()},
-        samples=decisions.samples,
+        samples=int(decisions.samples.max()),
         seed=seed,
         seconds=seconds,
     )

@@ -1,9 +1,17 @@
 """Predict with many networks drawn from the posterior.
 
-Read in this order: :mod:`cut`, :mod:`sampling`, :mod:`forced`.
+Read in this order: :mod:`cut`, :mod:`sampling`, :mod:`adaptive`, :mod:`forced`.
 """
 
+from nescio.prediction.adaptive import stream_settled
 from nescio.prediction.forced import forced_labels
 from nescio.prediction.sampling import BATCH_SIZE, check_samples, chunk_size, stream_logits
 
-__all__ = ["BATCH_SIZE", "check_samples", "chunk_size", "forced_labels", "stream_logits"]
+__all__ = [
+    "BATCH_SIZE",
+    "check_samples",
+    "chunk_size",
+    "forced_labels",
+    "stream_logits",
+    "stream_settled",
+]

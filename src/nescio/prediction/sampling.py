@@ -9,7 +9,8 @@ depend on how images are cut into batches, nor on how many networks are drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from nescio.devices import lowered
 from nescio.errors import ArchitectureError, UsageError
 from nescio.inference.guide import Guide
 from nescio.prediction.cut import Cut, cut_network
-from nescio.progress import SILENT, Reporter
+from nescio.progress import SILENT, Reporter, Task
 from nescio.randomness import Stream, generator
 
 CHUNK_ELEMENTS = 2**24
@@ -88,38 +89,96 @@ def stream_logits(
         UsageError: ``samples`` is below 1.
     """
     check_samples(samples)
-    device = next(network.parameters()).device
-    draw = guide.sampler()
-    cut = cut_network(network, guide.names, to_float(images[:2].to(device)))
+    networks = SampledNetworks.prepare(
+        network,
+        guide,
+        images,
+        classes=classes,
+        seed=seed,
+        batch_size=batch_size,
+        precision=precision,
+    )
     with reporter.task(description, len(images) * samples, "image samples") as task:
-        for chunk in _chunks(cut, images, samples, classes, device):
-            with lowered(device, precision):
-                features = torch.cat(
-                    [cut.features(to_float(part.to(device))) for part in chunk.split(batch_size)]
-                )
-            logits = torch.empty(samples, len(chunk), classes, device=device)
-            for s in range(samples):
-                weights = draw(generator(seed, Stream.PREDICTION, s))
-                for part, out in zip(
-                    features.split(batch_size), logits[s].split(batch_size), strict=True
+        for chunk in networks.chunks(images, samples):
+            yield networks.logits(networks.features(chunk), range(samples), task)
+
+
+@dataclass(frozen=True)
+class SampledNetworks:
+    """Networks drawn by one seed; number ``s`` is the same whatever is asked of it.
+
+    Attributes:
+        cut: The network, cut where its random weights begin.
+        draw: Draws weights from a generator.
+        classes: ``C``.
+        seed: Of the networks.
+        batch_size: Images through a network at once.
+        precision: Of the products in the networks.
+        device: Where the work is done.
+        width: How many numbers the sampled part takes for one image.
+    """
+
+    cut: Cut
+    draw: Callable[[torch.Generator], dict[str, Tensor]]
+    classes: int
+    seed: int
+    batch_size: int
+    precision: torch.dtype
+    device: torch.device
+    width: int
+
+    @staticmethod
+    def prepare(
+        network: nn.Module,
+        guide: Guide,
+        images: Tensor,
+        *,
+        classes: int,
+        seed: int,
+        batch_size: int,
+        precision: torch.dtype,
+    ) -> SampledNetworks:
+        """See :func:`stream_logits` for the arguments."""
+        device = next(network.parameters()).device
+        few = to_float(images[:2].to(device))
+        cut = cut_network(network, guide.names, few)
+        width = cut.features(few[:1]).numel() if len(few) else 1
+        return SampledNetworks(
+            cut, guide.sampler(), classes, seed, batch_size, precision, device, width
+        )
+
+    def chunks(self, images: Tensor, samples: int) -> tuple[Tensor, ...]:
+        """Cut ``(N, K, H, W)`` so that inputs and outputs of a chunk stay small."""
+        if len(images) == 0:
+            return ()
+        fitting = max(1, CHUNK_FEATURES // self.width)
+        chunks: tuple[Tensor, ...] = images.split(min(chunk_size(samples, self.classes), fitting))
+        return chunks
+
+    def features(self, chunk: Tensor) -> Tensor:
+        """What the sampled part takes, ``(n, ...)``, for ``(n, K, H, W)`` uint8 images."""
+        with lowered(self.device, self.precision):
+            parts = chunk.split(self.batch_size)
+            return torch.cat([self.cut.features(to_float(p.to(self.device))) for p in parts])
+
+    def logits(self, features: Tensor, numbers: range, task: Task) -> Tensor:
+        """The outputs ``(len(numbers), n, C)`` float32 of the networks with these numbers.
+
+        Raises:
+            ArchitectureError: One gives NaN or infinite logits.
+        """
+        logits = torch.empty(len(numbers), len(features), self.classes, device=self.device)
+        for out, s in zip(logits, numbers, strict=True):
+            weights = self.draw(generator(self.seed, Stream.PREDICTION, s))
+            with lowered(self.device, self.precision):
+                for x, part in zip(
+                    features.split(self.batch_size), out.split(self.batch_size), strict=True
                 ):
-                    with lowered(device, precision):
-                        out.copy_(cut.logits(weights, part))
-                task.advance(len(chunk))
-            if not bool(torch.isfinite(logits).all()):
-                raise ArchitectureError(
-                    "the network gives NaN or infinite logits; the model was not fitted well, "
-                    "or the network divides or takes logarithms without a guard"
-                )
-            yield logits
-
-
-def _chunks(
-    cut: Cut, images: Tensor, samples: int, classes: int, device: torch.device
-) -> tuple[Tensor, ...]:
-    if len(images) == 0:
-        return ()
-    features = cut.features(to_float(images[:1].to(device))).numel()
-    size = min(chunk_size(samples, classes), max(1, CHUNK_FEATURES // features))
-    chunks: tuple[Tensor, ...] = images.split(size)
-    return chunks
+                    part.copy_(self.cut.logits(weights, x))
+            task.advance(len(features))
+        if not bool(torch.isfinite(logits).all()):
+            raise ArchitectureError(
+                "the network gives NaN or infinite logits; the model was not fitted well, "
+                "or the network divides or takes logarithms without a guard"
+            )
+        return logits

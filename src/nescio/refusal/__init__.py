@@ -1,6 +1,7 @@
 """Refusal: scores, rules, calibration, and the decisions that come out.
 
-Read in this order: :mod:`decisions`, :mod:`scores`, :mod:`rules`, :mod:`calibration`.
+Read in this order: :mod:`decisions`, :mod:`scores`, :mod:`sequential`, :mod:`rules`,
+:mod:`calibration`.
 Scores and rules are pure functions of the sampled probabilities ``(S, N, C)``.
 """
 
@@ -22,6 +23,7 @@ from nescio.refusal.scores import (
     predictive_entropy,
     quantile_probability,
 )
+from nescio.refusal.sequential import looks_before
 
 __all__ = [
     "CalibratedRule",
@@ -36,6 +38,7 @@ __all__ = [
     "entropy",
     "expected_entropy",
     "images_needed",
+    "looks_before",
     "mean_probability",
     "mutual_information",
     "parse_rule",

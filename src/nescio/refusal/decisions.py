@@ -6,7 +6,7 @@ Axes: ``N`` images, ``C`` classes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 import torch
@@ -88,7 +88,7 @@ class Decisions(Sequence[Decision]):
         probability: ``(N, C)`` float32, posterior predictive probabilities.
         median: ``(N, C)`` float32, medians of the sampled probabilities.
         scores: Named scores, each ``(N,)`` float32.
-        samples: How many networks were sampled.
+        samples: ``(N,)`` int64, how many networks were sampled for each.
     """
 
     classes: tuple[str, ...]
@@ -97,7 +97,7 @@ class Decisions(Sequence[Decision]):
     probability: Tensor
     median: Tensor
     scores: Mapping[str, Tensor]
-    samples: int
+    samples: Tensor
 
     def __len__(self) -> int:
         return self.forced.shape[0]
@@ -128,7 +128,7 @@ class Decisions(Sequence[Decision]):
             probability=dict(zip(self.classes, self.probability[index].tolist(), strict=True)),
             median=dict(zip(self.classes, self.median[index].tolist(), strict=True)),
             scores={name: float(score[index]) for name, score in self.scores.items()},
-            samples=self.samples,
+            samples=int(self.samples[index]),
         )
 
     def __iter__(self) -> Iterator[Decision]:
@@ -144,25 +144,32 @@ class Decisions(Sequence[Decision]):
         if not parts:
             raise ValueError("no decisions to join")
         first = parts[0]
-
-        def join(pick: str) -> Tensor:
-            return torch.cat([getattr(part.verdicts, pick) for part in parts])
+        verdicts = (
+            torch.cat([getattr(part.verdicts, field.name) for part in parts])
+            for field in fields(first.verdicts)
+        )
 
         return Decisions(
             classes=first.classes,
-            verdicts=Verdicts(
-                top=join("top"),
-                proposed=join("proposed"),
-                ambiguous=join("ambiguous"),
-                unfamiliar=join("unfamiliar"),
-                ambiguity=join("ambiguity"),
-                unfamiliarity=join("unfamiliarity"),
-            ),
+            verdicts=Verdicts(*verdicts),
             forced=torch.cat([part.forced for part in parts]),
             probability=torch.cat([part.probability for part in parts]),
             median=torch.cat([part.median for part in parts]),
             scores={
                 name: torch.cat([part.scores[name] for part in parts]) for name in first.scores
             },
-            samples=first.samples,
+            samples=torch.cat([part.samples for part in parts]),
+        )
+
+    def take(self, index: Tensor) -> Decisions:
+        """The decisions at the places ``index`` ``(M,)`` int64, in that order."""
+        verdicts = self.verdicts
+        return replace(
+            self,
+            verdicts=Verdicts(*(getattr(verdicts, f.name)[index] for f in fields(verdicts))),
+            forced=self.forced[index],
+            probability=self.probability[index],
+            median=self.median[index],
+            scores={name: score[index] for name, score in self.scores.items()},
+            samples=self.samples[index],
         )

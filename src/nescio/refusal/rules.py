@@ -13,6 +13,7 @@ On the command line:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,6 +24,14 @@ from torch import Tensor
 from nescio.errors import RuleError
 from nescio.refusal.decisions import Verdicts
 from nescio.refusal.scores import mean_probability, mutual_information, quantile_probability
+from nescio.refusal.sequential import mean_is_settled, share_is_settled
+
+TINY = torch.finfo(torch.float32).tiny
+"""Keeps a class without any probability from dividing by 0."""
+
+UNSEEN_DIVERGENCE = 1.0
+"""In nats: how far an unseen network that disagrees may be from the mean of all. With less
+(the threshold itself, say) more decisions went wrong than stated, in simulations."""
 
 
 class Rule(Protocol):
@@ -30,6 +39,19 @@ class Rule(Protocol):
 
     def __call__(self, probabilities: Tensor) -> Verdicts:
         """The verdicts for ``(S, N, C)`` sampled probabilities."""
+        ...
+
+    def settled(self, probabilities: Tensor, total: int, error: float) -> Tensor:
+        """Whether the decision after ``total`` networks can be told from the first ``n``.
+
+        Args:
+            probabilities: ``(n, N, C)`` from the first ``n`` networks.
+            total: How many networks there would be, more than ``n``.
+            error: The chance that is allowed of telling a wrong one.
+
+        Returns:
+            ``(N,)`` bool on the CPU.
+        """
         ...
 
     def describe(self) -> str:
@@ -66,6 +88,20 @@ class QuantileRule:
         doubt = 1.0 - highest
         return Verdicts(top, proposed, refused, torch.zeros_like(refused), doubt, doubt)
 
+    def settled(self, probabilities: Tensor, total: int, error: float) -> Tensor:
+        """Where for each class it is settled on which side of the threshold its quantile is.
+
+        The quantile lies between two order statistics, so it is settled by how many
+        networks are not above the threshold. Where several classes are proposed the
+        answer is the highest of them, which no count tells: never settled.
+        """
+        place = (total - 1) * self.quantile
+        below = probabilities <= self.threshold
+        share = error / probabilities.shape[-1]
+        proposed, _ = share_is_settled(below, total, math.floor(place), share)
+        _, not_proposed = share_is_settled(below, total, math.ceil(place), share)
+        return (proposed | not_proposed).all(-1) & (proposed.sum(-1) <= 1)
+
     def describe(self) -> str:
         """The rule in one plain sentence."""
         middle = "median" if self.quantile == 0.5 else f"{self.quantile:g} quantile"
@@ -90,6 +126,15 @@ class NeverRefuse:
         proposed = torch.nn.functional.one_hot(top, probabilities.shape[-1]).bool()
         doubt = 1.0 - top_probability
         return Verdicts(top, proposed, accepted, accepted, doubt, doubt)
+
+    def settled(self, probabilities: Tensor, total: int, error: float) -> Tensor:
+        """Where the most probable class will stay ahead of every other."""
+        top = mean_probability(probabilities).argmax(-1)
+        of_top = probabilities.gather(-1, top.expand(len(probabilities), -1)[..., None])
+        lead = of_top - probabilities
+        _, ahead = mean_is_settled(lead, total, 0.0, error / probabilities.shape[-1], -1.0)
+        own = torch.nn.functional.one_hot(top, probabilities.shape[-1]).bool()
+        return (ahead | own).all(-1).cpu()
 
     def describe(self) -> str:
         """The rule in one plain sentence."""
@@ -138,6 +183,27 @@ class CalibratedRule:
             ambiguity=1.0 - top_probability,
             unfamiliarity=disagreement,
         )
+
+    def settled(self, probabilities: Tensor, total: int, error: float) -> Tensor:
+        """Where both gates are settled, or the first is and refuses.
+
+        The mutual information of all networks is predicted as the mean of each network's
+        divergence from their mean, plus what the plug-in estimate lacks for so few
+        networks (a half of sum Var(p) / E p over n, to first order).
+        """
+        n = len(probabilities)
+        mean = mean_probability(probabilities)
+        divergence = (
+            torch.xlogy(probabilities, probabilities) - torch.xlogy(probabilities, mean)
+        ).sum(-1)
+        lacking = (probabilities.var(0) / mean.clamp_min(TINY)).sum(-1) / 2 * (1 / n - 1 / total)
+        half = error / 2
+        familiar, unfamiliar = mean_is_settled(
+            divergence, total, self.threshold - lacking, half, UNSEEN_DIVERGENCE
+        )
+        _, likely = mean_is_settled(probabilities, total, 0.5, half, 0.0)
+        unlikely, _ = mean_is_settled(probabilities, total, 0.5, half, 1.0)
+        return (unfamiliar | (familiar & (likely.any(-1) | unlikely.all(-1)))).cpu()
 
     @property
     def familiarity_gate(self) -> bool:

@@ -1,0 +1,94 @@
+"""Draw networks for an image only until its decision is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nescio.inference.guide import Guide
+from nescio.prediction.sampling import BATCH_SIZE, SampledNetworks, check_samples
+from nescio.progress import SILENT, Reporter
+
+Settled = Callable[[Tensor], Tensor]
+"""From ``(s, n, C)`` probabilities so far to ``(n,)`` bool on the CPU: no more are needed."""
+
+Group = tuple[Tensor, Tensor]
+"""Places of images in their chunk, ``(m,)`` int64, and their logits ``(s, m, C)``."""
+
+
+@torch.no_grad()
+def stream_settled(
+    network: nn.Module,
+    guide: Guide,
+    images: Tensor,
+    *,
+    classes: int,
+    samples: int,
+    seed: int,
+    settled: Settled,
+    looks: Sequence[int],
+    batch_size: int = BATCH_SIZE,
+    precision: torch.dtype = torch.float32,
+    reporter: Reporter = SILENT,
+    description: str = "predicting",
+) -> Iterator[list[Group]]:
+    """The raw outputs of as many networks as each image needs, chunk of images by chunk.
+
+    Image by image they are the first of the networks that
+    :func:`nescio.prediction.stream_logits` draws, with the same outputs up to rounding.
+
+    Args:
+        network: In evaluation mode; its device is where the work is done.
+        guide: The posterior to draw from.
+        images: ``(N, K, H, W)`` uint8, on any device.
+        classes: ``C``.
+        samples: The most networks for an image.
+        seed: Of the networks drawn.
+        settled: Asked at each look, about the images that are not settled yet.
+        looks: After how many networks to ask, rising, below ``samples``.
+        batch_size: Images through a network at once.
+        precision: Of the products in the networks.
+        reporter: Told of each network.
+        description: What the progress bar says.
+
+    Yields:
+        For each chunk of successive images: groups of images that took as many networks.
+
+    Raises:
+        ArchitectureError: A network gives NaN or infinite logits.
+        UsageError: ``samples`` is below 1.
+    """
+    check_samples(samples)
+    networks = SampledNetworks.prepare(
+        network,
+        guide,
+        images,
+        classes=classes,
+        seed=seed,
+        batch_size=batch_size,
+        precision=precision,
+    )
+    with reporter.task(description, len(images) * samples, "image samples") as task:
+        for chunk in networks.chunks(images, samples):
+            groups: list[Group] = []
+            features = networks.features(chunk)
+            places = torch.arange(len(chunk))
+            logits = torch.empty(0, len(chunk), classes, device=networks.device)
+            for look in (*looks, samples):
+                more = networks.logits(features, range(len(logits), look), task)
+                logits = torch.cat([logits, more])
+                if look == samples:
+                    done = torch.ones(len(places), dtype=torch.bool)
+                else:
+                    done = settled(logits.softmax(-1))
+                groups.append((places[done], logits[:, done.to(logits.device)]))
+                left = ~done
+                task.advance(int(done.sum()) * (samples - look))
+                if not bool(left.any()):
+                    break
+                places = places[left]
+                left = left.to(logits.device)
+                features, logits = features[left], logits[:, left]
+            yield [group for group in groups if len(group[0])]

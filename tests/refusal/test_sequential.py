@@ -1,0 +1,114 @@
+"""Stopping early: the count and the mean tests, and that a wrong stop is as rare as stated."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import betabinom, binom
+from torch import Tensor
+
+from nescio.refusal import CalibratedRule, NeverRefuse, QuantileRule, Rule, looks_before
+from nescio.refusal.sequential import mean_is_settled, share_is_settled
+
+TOTAL = 100
+
+
+def test_looks_are_those_that_save_something() -> None:
+    assert looks_before(100) == [12, 16, 24, 32, 48, 64]
+    assert looks_before(20) == [12, 16]
+    assert looks_before(12) == []
+
+
+def test_counts_by_hand() -> None:
+    # After 3 of 5 votes, none or all so far; 2 are to come, with Beta(1/2, 7/2) before them.
+    votes = torch.tensor([[False, True]] * 3)
+    chance_of_none = betabinom(2, 0.5, 3.5).pmf(0)
+    for error, expected in ((1 - chance_of_none + 1e-9, True), (1 - chance_of_none - 1e-9, False)):
+        low, high = share_is_settled(votes, 5, 0, error)
+        assert low.tolist() == [expected, False]
+        assert high.tolist() == [False, True]
+    # Three votes are already more than two: nothing can change that.
+    assert share_is_settled(votes, 5, 2, 0.0)[1].tolist() == [False, True]
+    # And with three of five against, at most two can be for.
+    assert share_is_settled(votes, 5, 2, 0.0)[0].tolist() == [True, False]
+
+
+def test_counts_go_wrong_as_rarely_as_stated() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, error, most = 200_000, 0.01, 49
+    # Shares are drawn from the prior of the test, for which the statement is exact.
+    uniform = torch.rand(images, generator=generator)
+    share = torch.sin(uniform * math.pi / 2) ** 2  # Beta(1/2, 1/2), the arcsine law
+    votes = torch.rand(TOTAL, images, generator=generator) < share
+    low, high = share_is_settled(votes[:16], TOTAL, most, error)
+    final = votes.sum(0)
+    wrong = int((low & (final > most)).sum() + (high & (final <= most)).sum())
+    assert wrong <= binom(images, 2 * error).ppf(0.9999)
+    assert float((low | high).float().mean()) > 0.4
+
+
+def test_means_by_hand() -> None:
+    values = torch.zeros(12, 2)
+    # All alike: the one unseen value is all the doubt there is.
+    low, high = mean_is_settled(values, TOTAL, 0.5, 1e-4, 1.0)
+    assert low.tolist() == [True, True]
+    assert high.tolist() == [False, False]
+    assert mean_is_settled(values, TOTAL, 0.05, 1e-4, 1.0)[0].tolist() == [False, False]
+    assert mean_is_settled(values, TOTAL, 0.0, 1e-4, -1.0)[1].tolist() == [False, False]
+
+
+def sampled_probabilities(images: int, seed: int, spread: float) -> Tensor:
+    """Networks whose logits are normal around an image's own: clear, doubtful and strange."""
+    generator = torch.Generator().manual_seed(seed)
+    centre = 4 * torch.randn(1, images, 5, generator=generator)
+    noise = spread * torch.rand(1, images, 1, generator=generator)
+    return (centre + noise * torch.randn(TOTAL, images, 5, generator=generator)).softmax(-1)
+
+
+def outcome(rule: Rule, probabilities: Tensor) -> Tensor:
+    verdicts = rule(probabilities)
+    refused = verdicts.ambiguous | verdicts.unfamiliar
+    return torch.where(refused, -1 - verdicts.unfamiliar.long(), verdicts.top)
+
+
+RULES = [
+    QuantileRule(0.5, 0.2),
+    QuantileRule(0.1, 0.5),
+    NeverRefuse(),
+    CalibratedRule(0.3, 0.01, 1000, TOTAL),
+    CalibratedRule(0.05, 0.01, 1000, TOTAL),
+    CalibratedRule(math.inf, 0.01, 10, TOTAL),
+]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("spread", [1.0, 4.0])
+def test_decisions_go_wrong_more_rarely_than_stated(rule: Rule, spread: float) -> None:
+    images, error = 6000, 1e-3
+    probabilities = sampled_probabilities(images, 1, spread)
+    final = outcome(rule, probabilities)
+    looks = looks_before(TOTAL)
+    left = torch.ones(images, dtype=torch.bool)
+    wrong, drawn = 0, 0
+    for look in looks:
+        so_far = probabilities[:look]
+        stop = rule.settled(so_far, TOTAL, error / len(looks)) & left
+        wrong += int((outcome(rule, so_far)[stop] != final[stop]).sum())
+        drawn += look * int(stop.sum())
+        left &= ~stop
+    drawn += TOTAL * int(left.sum())
+    assert wrong <= binom(images, error).ppf(0.999)
+    assert drawn / images < 80  # it is worth it
+
+
+def test_several_proposals_are_never_settled() -> None:
+    both = torch.tensor([0.5, 0.5, 0.0]).expand(40, 1, 3)
+    assert not bool(QuantileRule(0.5, 0.2).settled(both, TOTAL, 1e-3)[0])
+
+
+def test_a_sure_refusal_is_settled() -> None:
+    nothing = torch.full((40, 1, 10), 0.1)
+    assert bool(QuantileRule(0.5, 0.2).settled(nothing, TOTAL, 1e-3)[0])
+    assert bool(CalibratedRule(0.5, 0.01, 100, TOTAL).settled(nothing, TOTAL, 1e-3)[0])
+    strange = torch.eye(10)[torch.arange(40) % 10][:, None]
+    assert bool(CalibratedRule(0.5, 0.01, 100, TOTAL).settled(strange, TOTAL, 1e-3)[0])
