@@ -39,7 +39,7 @@ from contenders import (
 from torch import nn
 
 import nescio
-from nescio.data import to_float
+from nescio.data import split, to_float
 from nescio.files import write_text
 from nescio.network import NetworkSpec, build
 
@@ -169,8 +169,47 @@ def one_process(label: str, name: str) -> None:
     if isinstance(contender, Laplace):
         contender.fit(images, torch.arange(BATCH) % CLASSES)
     contender.predict(images, 2)
-    scale = 1 if sys.platform == "darwin" else 1024
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6)
+    print(peak_megabytes())
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process itself has held."""
+    status = Path("/proc/self/status")
+    if status.exists():  # unlike ru_maxrss it starts anew when a process is replaced
+        line = next(s for s in status.read_text().splitlines() if s.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def measure_adaptive(data: nescio.Dataset, rounds: int) -> dict:
+    """Adaptive against fixed sampling on images held out of training, by a fitted classifier.
+
+    Both decide; the plain network makes a hundred passes over the same images.
+    """
+    classifier = nescio.fit("mlp", data)
+    held = split(data, seed=0, calibration=0.1, test=0.0).calibration
+    plain = Plain(network("mlp"), 1)
+    found = {}
+    work = {
+        "plain network": lambda: plain.predict(held.images, 10),
+        "fixed": lambda: found.update(fixed=classifier.decide(held)),
+        "adaptive": lambda: found.update(adaptive=classifier.decide(held, adaptive=True)),
+    }
+    torch.set_num_threads(1)
+    times = {label: median(values) for label, values in interleaved(work, rounds).items()}
+    times["plain network"] *= 10  # a tenth of the hundred passes was timed
+    fixed, adaptive = found["fixed"], found["adaptive"]
+    same = (fixed.accepted == adaptive.accepted) & (
+        ~fixed.accepted | (fixed.verdicts.top == adaptive.verdicts.top)
+    )
+    same &= fixed.verdicts.unfamiliar == adaptive.verdicts.unfamiliar
+    return {
+        "images": len(held),
+        "seconds": times,
+        "ratio": {label: times[label] / times["plain network"] for label in times},
+        "same_decisions": int(same.sum()),
+        "mean_samples": float(adaptive.samples.float().mean()),
+    }
 
 
 def measure_scaling(rounds: int) -> dict:
@@ -225,13 +264,15 @@ def main() -> None:
         if name == "mlp":
             print("mlp: prediction", file=sys.stderr)
             entry["prediction_samples"] = 10
-            entry["prediction_s"] = measure_prediction(contenders, 3, 10)
+            entry["prediction_s"] = measure_prediction(contenders, 4, 10)
             print("mlp: memory", file=sys.stderr)
             entry["memory_mb"] = measure_memory(list(contenders), name)
         record["networks"][name] = entry
     record["scaling"] = measure_scaling(max(5, options.rounds // 4))
     if options.data:
         data = nescio.load(options.data)
+        print("adaptive", file=sys.stderr)
+        record["adaptive"] = measure_adaptive(data, 3)
         torch.set_num_threads(2)
         fresh, _ = available(MAKERS, "mlp", math.ceil(0.9 * len(data.train)))
         record["quality"] = measure_quality(fresh, data, 5)

@@ -107,9 +107,8 @@ class Nescio:
         self.engine = ENGINES[engine](model, self.guide, kl_weight=1.0, analytic_kl=True)
         self.fixed = [p for n, p in network.named_parameters() if n not in chosen]
         self.size = size
-        rate = LEARNING_RATE * 5  # a posterior from scratch; the default recipe peaks at 10 times
         self.optimiser = torch.optim.Adam(
-            [*self.guide.parameters(), *self.fixed], lr=rate, fused=True
+            [*self.guide.parameters(), *self.fixed], lr=LEARNING_RATE, fused=True
         )
 
     def step(self, x: Tensor, y: Tensor) -> None:

@@ -1,7 +1,7 @@
 """Bayesian inference for networks: model, guide, ELBO, and the fit.
 
 Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`guide`,
-:mod:`elbo`, :mod:`recipe`, :mod:`fit`. Each of prior, likelihood and guide is a
+:mod:`elbo`, :mod:`engine`, :mod:`recipe`, :mod:`fit`. Each of prior, likelihood and guide is a
 protocol with small implementations and can be replaced alone.
 """
 
