@@ -50,7 +50,7 @@ class Published:
 
     def __str__(self) -> str:
         if self.approximate:
-            return f"{self.share:.0%}"
+            return f"{100 * self.share:.0f} %"
         return f"{100 * self.share:.1f} % ({self.count:,}/{self.total:,})"
 
 
