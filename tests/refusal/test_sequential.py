@@ -81,11 +81,9 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("spread", [1.0, 4.0])
-def test_decisions_go_wrong_more_rarely_than_stated(rule: Rule, spread: float) -> None:
-    images, error = 6000, 1e-3
-    probabilities = sampled_probabilities(images, 1, spread)
+def stop_early(rule: Rule, spread: float, images: int, error: float) -> tuple[int, float]:
+    """How many early decisions are not the final ones, and networks drawn on average."""
+    probabilities = sampled_probabilities(images, 7, spread)
     final = outcome(rule, probabilities)
     looks = looks_before(TOTAL)
     left = torch.ones(images, dtype=torch.bool)
@@ -96,9 +94,22 @@ def test_decisions_go_wrong_more_rarely_than_stated(rule: Rule, spread: float) -
         wrong += int((outcome(rule, so_far)[stop] != final[stop]).sum())
         drawn += look * int(stop.sum())
         left &= ~stop
-    drawn += TOTAL * int(left.sum())
+    return wrong, (drawn + TOTAL * int(left.sum())) / images
+
+
+# Not the seed and spreads on which UNSEEN_DIVERGENCE was chosen.
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("spread", [2.0, 6.0, 10.0])
+def test_decisions_go_wrong_more_rarely_than_stated(rule: Rule, spread: float) -> None:
+    images, error = 6000, 1e-3
+    wrong, _ = stop_early(rule, spread, images, error)
     assert wrong <= binom(images, error).ppf(0.999)
-    assert drawn / images < 80  # it is worth it
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_it_is_worth_it_where_networks_mostly_agree(rule: Rule) -> None:
+    _, drawn = stop_early(rule, 1.0, 6000, 1e-3)
+    assert drawn < 80
 
 
 def test_several_proposals_are_never_settled() -> None:

@@ -37,7 +37,9 @@ SAMPLES = 100
 """How many networks are drawn unless told otherwise; the article's number."""
 
 ADAPTIVE_ERROR = 1e-3
-"""The chance, for an image, that adaptive sampling decides otherwise than all networks would."""
+"""The stated chance that adaptive sampling decides otherwise than all networks would, on
+average over images. The tests behind it (:mod:`nescio.refusal.sequential`) are predictive:
+for means they assume Student's distribution, and were checked by simulation."""
 
 Images: TypeAlias = ImageSet | Tensor | np.ndarray[Any, np.dtype[Any]]
 """What predictions take; see :meth:`Classifier.prepare`."""
@@ -175,8 +177,8 @@ class Classifier:
             rule: A rule or its name; ``None`` for the one in force.
             samples: How many networks are drawn; with ``adaptive`` at most.
             adaptive: Stop drawing for an image once its decision (label, refusal and
-                reason) is settled: the chance that the rest would change it is then below
-                :data:`ADAPTIVE_ERROR`. Probabilities and scores come from fewer networks.
+                reason) is settled: the rest would change it with a chance of about
+                :data:`ADAPTIVE_ERROR` or less. Probabilities and scores come from fewer networks.
             seed: Of the networks; ``None`` for the seed that it was fitted with.
             batch_size: Images through a network at once.
             reporter: Told of progress.

@@ -30,8 +30,10 @@ TINY = torch.finfo(torch.float32).tiny
 """Keeps a class without any probability from dividing by 0."""
 
 UNSEEN_DIVERGENCE = 1.0
-"""In nats: how far an unseen network that disagrees may be from the mean of all. With less
-(the threshold itself, say) more decisions went wrong than stated, in simulations."""
+"""In nats: how far an unseen network that disagrees may be from the mean of all. Chosen by
+simulation: with the threshold itself more decisions went wrong than stated, with 1 nat
+fewer. It was then checked on other seeds, spreads and numbers of classes: at most 14 wrong
+of 20,000 where 20 were stated. One whole disagreement is log(n + 1) and stops later."""
 
 
 class Rule(Protocol):
