@@ -14,9 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nescio.data import to_float
-from nescio.inference import BayesianNetwork, Categorical, MeanField, NormalPrior, random_parameters
-from nescio.inference.engine import ENGINES
-from nescio.prediction import stream_logits
+from nescio.inference import (
+    DEFAULT,
+    BayesianNetwork,
+    Categorical,
+    MeanField,
+    NormalPrior,
+    random_parameters,
+)
+from nescio.inference.engine import ENGINES, EngineOptions
+from nescio.inference.scale import SCALE_MAPS
+from nescio.prediction import SampledNetworks, stream_logits
 
 LEARNING_RATE = 1e-3
 BATCH = 1000
@@ -98,13 +106,20 @@ class Nescio:
     """nescio with either engine, and with all weights random or the head's only."""
 
     def __init__(
-        self, network: nn.Module, size: int, engine: str = "torch", random: str = "all"
+        self,
+        network: nn.Module,
+        size: int,
+        engine: str = "torch",
+        random: str = "all",
+        options: EngineOptions | None = None,
     ) -> None:
         self.network = network
         model = BayesianNetwork(network, NormalPrior(1.0), Categorical(), size, random=random)
         chosen = random_parameters(network, random)
-        self.guide = MeanField.around({n: p.detach() for n, p in chosen.items()}, 0.05)
-        self.engine = ENGINES[engine](model, self.guide, kl_weight=1.0, analytic_kl=True)
+        self.guide = MeanField.around(
+            {n: p.detach() for n, p in chosen.items()}, 0.05, SCALE_MAPS[DEFAULT.scale]
+        )
+        self.engine = ENGINES[engine](model, self.guide, options)
         self.fixed = [p for n, p in network.named_parameters() if n not in chosen]
         self.size = size
         self.optimiser = torch.optim.Adam(
@@ -118,10 +133,10 @@ class Nescio:
         self.optimiser.step()
 
     def predict(self, images: Tensor, samples: int) -> Tensor:
-        chunks = stream_logits(
-            self.network.eval(), self.guide, images, classes=10, samples=samples, seed=0,
-            batch_size=BATCH,
-        )  # fmt: skip
+        networks = SampledNetworks.prepare(
+            self.network.eval(), self.guide, images, classes=10, seed=0, batch_size=BATCH
+        )
+        chunks = stream_logits(networks, images, samples)
         return torch.cat([chunk.softmax(-1).mean(0) for chunk in chunks])
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from statistics import median
 
 import torch
 
-from nescio.errors import UsageError
+from nescio.errors import OutOfMemoryError, UsageError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 """What ``--precision`` may be."""
@@ -61,6 +62,32 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
 def lowered(device: torch.device, precision: torch.dtype) -> torch.autocast:
     """A context in which layers compute in ``precision``; nothing changes for float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision is torch.bfloat16)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is how Python or PyTorch says that there is no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # On the CPU PyTorch has no type of its own for it.
+    words = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in words or "not enough memory" in words
+    )
+
+
+@contextmanager
+def explain_memory(doing: str, mend: str) -> Iterator[None]:
+    """Within it, a lack of memory is told in one line, with what to lower.
+
+    Raises:
+        OutOfMemoryError: In place of whatever said it.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error) or isinstance(error, OutOfMemoryError):
+            raise
+        raise OutOfMemoryError(f"out of memory while {doing}; {mend}") from error
 
 
 @cache

@@ -10,6 +10,7 @@
     │   └── DownloadError     a named data set that cannot be fetched
     ├── ArchitectureError     a network that does not fit the data or cannot be built
     ├── DivergenceError       training produced a loss that is not finite
+    ├── OutOfMemoryError      the memory does not hold what was asked for
     └── ModelFileError        a model file that is damaged, foreign, newer or does not match
 
 A message is one line: what was expected, what came, and the mend. The command
@@ -49,6 +50,10 @@ class ArchitectureError(NescioError, ValueError):
 
 class DivergenceError(NescioError):
     """Training produced a loss that is not finite, before one pass was complete."""
+
+
+class OutOfMemoryError(NescioError, MemoryError):
+    """The memory of the machine or the device does not hold what was asked for."""
 
 
 class ModelFileError(NescioError, ValueError):

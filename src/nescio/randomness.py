@@ -27,6 +27,7 @@ class Stream(IntEnum):
     SHUFFLE = 5
     WEIGHT_NOISE = 6
     PREDICTION = 7
+    AUGMENT = 8
 
 
 def derive(seed: int, stream: Stream, index: int = 0) -> int:

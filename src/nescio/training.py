@@ -46,6 +46,7 @@ def fit(
     seed: int = 0,
     device: torch.device | str = "auto",
     precision: str = "auto",
+    compiled: bool = False,
     reporter: Reporter = SILENT,
 ) -> Classifier:
     """Turn a network into a Bayesian classifier fitted to ``data``.
@@ -66,6 +67,7 @@ def fit(
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a device.
         precision: ``float32``, ``bfloat16``, or ``auto`` for the latter where the device
             has matrix units for it; of training and of predictions.
+        compiled: Whether to compile the network for training by :func:`torch.compile`.
         reporter: Told of progress.
 
     Returns:
@@ -100,6 +102,7 @@ def fit(
         seed=seed,
         device=place,
         precision=choose_precision(precision, place),
+        compiled=compiled,
         reporter=reporter,
     )
     if prior is not None:

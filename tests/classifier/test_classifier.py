@@ -258,6 +258,30 @@ def test_a_damaged_file(model_file: Path, tmp_path: Path, place: float, kind: st
         nescio.load_model(damaged)
 
 
+def test_a_convolutional_network_of_colour_images_is_bit_equal_after_loading(
+    data: Dataset, tmp_path: Path
+) -> None:
+    # Its weights lie channels last in memory, and kernels round by how weights lie.
+    colour = replace(data.train, images=data.train.images.expand(-1, 3, -1, -1).contiguous())
+    fitted = nescio.fit("cnn", colour, recipe=replace(QUICK, epochs=1), samples=2)
+    fitted.save(tmp_path / "m.nescio")
+    loaded = nescio.load_model(tmp_path / "m.nescio")
+    first = fitted.predict_samples(colour, samples=3)
+    assert torch.equal(first, loaded.predict_samples(colour, samples=3))
+    for name, loc in fitted.guide.loc.items():
+        assert torch.equal(loaded.guide.loc[name], loc)
+
+
+def test_a_file_of_the_first_format_has_softplus_scales(model_file: Path, tmp_path: Path) -> None:
+    recipe = {k: v for k, v in read_header(model_file)["recipe"].items() if k != "scale"}
+    old = nescio.load_model(rewrite(model_file, tmp_path / "old", format=1, recipe=recipe))
+    new = nescio.load_model(model_file)
+    assert (old.recipe.scale, new.recipe.scale) == ("softplus", "exp")
+    raw = new.guide.raw_scale["1.weight"]
+    assert torch.equal(old.guide.scale("1.weight"), torch.nn.functional.softplus(raw))
+    assert torch.equal(new.guide.scale("1.weight"), raw.exp())
+
+
 def rewrite(model_file: Path, target: Path, **changes: object) -> Path:
     """The same tensors with another description."""
     header = {**read_header(model_file), **changes}

@@ -12,15 +12,15 @@ from scipy import integrate, optimize, stats
 from torch import Tensor, nn
 
 from nescio.inference import BayesianNetwork, Categorical, MeanField, estimate_elbo, parse_prior
-from nescio.inference.guide import inverse_softplus
 from nescio.inference.prior import LaplacePrior, NormalPrior
+from nescio.inference.scale import Softplus
 
 
 def guide_at(parameters: dict[str, tuple[list[float], list[float]]]) -> MeanField:
     """A mean-field guide with these means and standard deviations."""
     loc = {name: torch.tensor(mean) for name, (mean, _) in parameters.items()}
     raw = {
-        name: torch.tensor(scale).apply_(inverse_softplus)
+        name: torch.tensor(scale).apply_(Softplus().inverse)
         for name, (_, scale) in parameters.items()
     }
     return MeanField(loc, raw)

@@ -1,6 +1,7 @@
 """The fast engine against the Pyro program that defines what is fitted."""
 
 import math
+import shutil
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nescio.inference import (
+    SCALE_MAPS,
     BayesianNetwork,
     Categorical,
     LaplacePrior,
@@ -18,7 +20,7 @@ from nescio.inference import (
     Prior,
     parse_prior,
 )
-from nescio.inference.engine import KL_EVERY, PyroEngine, TorchEngine
+from nescio.inference.engine import KL_EVERY, EngineOptions, PyroEngine, TorchEngine
 
 
 class StudentPrior:
@@ -63,15 +65,18 @@ def one_step(
     scaled: bool = True,
     kl_weight: float = 1.0,
     random: str = "all",
+    scale: str = "softplus",
     seed: int = 0,
 ) -> tuple[float, float, Mapping[str, Tensor]]:
     """Log-likelihood, KL and all gradients of one step with given noise."""
     net = network()
     model = BayesianNetwork(net, prior, Categorical(), 60, random=random, scale_likelihood=scaled)
     guide = MeanField.around(
-        {n: p.detach() for n, p in net.named_parameters() if n in model.priors}, 0.3
+        {n: p.detach() for n, p in net.named_parameters() if n in model.priors},
+        0.3,
+        SCALE_MAPS[scale],
     )
-    engine = kind(model, guide, kl_weight=kl_weight, analytic_kl=analytic)
+    engine = kind(model, guide, EngineOptions(kl_weight=kl_weight, analytic_kl=analytic))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         elbo = engine.step(*batch(), 1 / 60)
@@ -83,6 +88,7 @@ def one_step(
     return float(elbo.log_likelihood), float(elbo.kl), found
 
 
+@pytest.mark.parametrize("scale", ["softplus", "exp"])
 @pytest.mark.parametrize("analytic", [True, False])
 @pytest.mark.parametrize("scaled", [True, False])
 @pytest.mark.parametrize(
@@ -95,8 +101,10 @@ def one_step(
         UnevenPrior(),
     ],
 )
-def test_same_noise_same_elbo_and_gradients(prior: Prior, scaled: bool, analytic: bool) -> None:
-    options = {"analytic": analytic, "scaled": scaled, "kl_weight": 0.5}
+def test_same_noise_same_elbo_and_gradients(
+    prior: Prior, scaled: bool, analytic: bool, scale: str
+) -> None:
+    options = {"analytic": analytic, "scaled": scaled, "kl_weight": 0.5, "scale": scale}
     slow = one_step(PyroEngine, prior, **options)
     fast = one_step(TorchEngine, prior, **options)
     assert fast[0] == pytest.approx(slow[0], rel=1e-5)
@@ -121,7 +129,7 @@ def test_gradient_is_that_of_the_expected_loss() -> None:
     x, y = torch.tensor([[1.0], [2.0], [-1.0]]), torch.tensor([0, 1, 1])
     model = BayesianNetwork(net, NormalPrior(1.5), Categorical(), 3)
     guide = MeanField({"weight": torch.tensor([[0.3], [-0.2]])}, {"weight": torch.zeros(2, 1)})
-    engine = TorchEngine(model, guide, kl_weight=1.0, analytic_kl=True)
+    engine = TorchEngine(model, guide)
     draws = []
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -165,7 +173,7 @@ def test_a_weight_that_is_not_used_follows_its_prior() -> None:
     net = Idle()
     model = BayesianNetwork(net, NormalPrior(2.0), Categorical(), 4)
     guide = MeanField.around({n: p.detach() for n, p in net.named_parameters()}, 0.5)
-    engine = TorchEngine(model, guide, kl_weight=1.0, analytic_kl=True)
+    engine = TorchEngine(model, guide)
     engine.step(torch.ones(4, 4), torch.tensor([0, 1, 0, 1]), 1.0)
     grad = guide.loc["idle.weight"].grad
     assert grad is not None
@@ -176,7 +184,7 @@ def test_the_value_of_the_kl_is_refreshed_now_and_then() -> None:
     net = nn.Linear(2, 2)
     model = BayesianNetwork(net, NormalPrior(), Categorical(), 4)
     guide = MeanField.around({n: p.detach() for n, p in net.named_parameters()}, 0.5)
-    engine = TorchEngine(model, guide, kl_weight=1.0, analytic_kl=True)
+    engine = TorchEngine(model, guide)
     x, y = torch.ones(4, 2), torch.tensor([0, 1, 0, 1])
     first = float(engine.step(x, y, 1.0).kl)
     with torch.no_grad():
@@ -184,3 +192,57 @@ def test_the_value_of_the_kl_is_refreshed_now_and_then() -> None:
     held = [float(engine.step(x, y, 1.0).kl) for _ in range(KL_EVERY - 1)]
     assert held == [first] * (KL_EVERY - 1)
     assert float(engine.step(x, y, 1.0).kl) > first
+
+
+class Notes:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def task(self, *_: object) -> object:
+        raise NotImplementedError
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def compiled_step(notes: Notes) -> tuple[float, dict[str, Tensor]]:
+    net = network()
+    model = BayesianNetwork(net, NormalPrior(), Categorical(), 60)
+    guide = MeanField.around({n: p.detach() for n, p in net.named_parameters()}, 0.3)
+    engine = TorchEngine(model, guide, EngineOptions(compiled=True, reporter=notes))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        elbo = engine.step(*batch(), 1 / 60)
+        engine.step(*batch(), 1 / 60)
+    return float(elbo.log_likelihood), {
+        n: p.grad for n, p in guide.loc.items() if p.grad is not None
+    }
+
+
+def test_without_a_compiler_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(_: object) -> object:
+        def fail(*_: object) -> object:
+            raise RuntimeError("No working C++ compiler found\nmore lines")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    notes = Notes()
+    log_likelihood, gradients = compiled_step(notes)
+    (note,) = notes.notes
+    assert "cannot be compiled here (No working C++ compiler found); training goes on" in note
+    assert log_likelihood == one_step(TorchEngine, NormalPrior())[0]
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients.values())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_compiled_is_the_same() -> None:
+    if shutil.which("c++") is None and shutil.which("g++") is None:
+        pytest.skip("no C++ compiler on this machine")
+    notes = Notes()
+    log_likelihood, _ = compiled_step(notes)
+    assert notes.notes == []
+    assert log_likelihood == pytest.approx(one_step(TorchEngine, NormalPrior())[0], rel=1e-5)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nescio.data import ImageSet
-from nescio.errors import DivergenceError
+from nescio.data import Augmentation, ImageSet
+from nescio.errors import DivergenceError, OutOfMemoryError
 from nescio.inference import ARTICLE, DEFAULT, fit_guide
 from nescio.inference.fit import CHECK_EVERY
 
@@ -179,7 +179,41 @@ def test_the_start_and_the_first_noise_are_different_draws() -> None:
     recipe = replace(ARTICLE, epochs=1, batch_size=32, learning_rate=1e-12)
     guide = fit_guide(net, images(), recipe).guide
     loc, scale = guide.loc["1.weight"].detach(), guide.scale("1.weight").detach()
-    noise = (seen[1] - loc) / scale  # seen[0] is the check that the network fits
+    noise = (seen[3] - loc) / scale  # before it, the checks that the network fits and can be lifted
     both = torch.stack([noise.flatten(), loc.flatten()])
     assert abs(float(torch.corrcoef(both)[0, 1])) < 0.1
     assert float(noise.std()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_lack_of_memory_says_what_to_lower() -> None:
+    class Greedy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 2:  # the few images of the checks still fit
+                torch.empty(2**55)
+            return self.layer(x.flatten(1))
+
+    with pytest.raises(OutOfMemoryError, match="while training; lower --batch-size"):
+        fit_guide(Greedy(), images(), RECIPE)
+
+
+def test_augmented_images_are_what_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(RECIPE, epochs=2, augment="shift:1,flip")
+    plain = fit_guide(network(), images(), replace(recipe, augment="none"), seed=1)
+    first = fit_guide(network(), images(), recipe, seed=1)
+    again = fit_guide(network(), images(), recipe, seed=1)
+    name = "1.weight"
+    assert torch.equal(first.guide.loc[name], again.guide.loc[name])
+    seen: list[Tensor] = []
+
+    def keep(_: object, x: Tensor, __: object) -> Tensor:
+        seen.append(x)
+        return 1 - x
+
+    monkeypatch.setattr(Augmentation, "__call__", keep)
+    inverted = fit_guide(network(), images(), recipe, seed=1)
+    assert sum(map(len, seen)) == 2 * 32
+    assert not torch.equal(inverted.guide.loc[name], plain.guide.loc[name])

@@ -1,5 +1,6 @@
 """Any module can be lifted: shared, frozen, normalised and lazy layers."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -22,6 +23,7 @@ from nescio.inference import (
     parse_prior,
     random_parameters,
 )
+from nescio.prediction import SampledNetworks, stream_logits
 
 RECIPE = replace(DEFAULT, epochs=2, minimum_steps=0, batch_size=8)
 
@@ -131,6 +133,144 @@ def test_a_network_that_gives_nan() -> None:
         network[1].bias[0] = torch.nan
     with pytest.raises(ArchitectureError, match="NaN"):
         fit_guide(network, images(), RECIPE)
+
+
+class Reads(nn.Module):
+    """A network that turns images into something, and runs one layer on it."""
+
+    def __init__(self, layer: nn.Module, form: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.layer, self.form, self.head = layer, form, nn.LazyLinear(2)
+        self(torch.rand(2, 1, 4, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        output = self.layer(self.form(x))
+        output = output[0] if isinstance(output, tuple) else output
+        return self.head(output.flatten(1))
+
+
+def flat(x: torch.Tensor) -> torch.Tensor:
+    return x.flatten(1)
+
+
+def rows(x: torch.Tensor) -> torch.Tensor:
+    return x[:, 0]
+
+
+def words(x: torch.Tensor) -> torch.Tensor:
+    return (x.flatten(1) * 2.99).long()
+
+
+@pytest.mark.parametrize(
+    ("layer", "form"),
+    [
+        (nn.LSTM(4, 3, batch_first=True), rows),
+        (nn.GRU(4, 3, num_layers=2, batch_first=True), rows),
+        (nn.LSTMCell(16, 3), flat),
+        (nn.Embedding(3, 2), words),
+        (nn.ConvTranspose2d(1, 2, 3), nn.Identity()),
+        (nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True), rows),
+        (nn.Sequential(nn.Linear(16, 4), nn.PReLU(), nn.Softplus()), flat),
+        (nn.utils.parametrizations.weight_norm(nn.Linear(16, 4)), flat),
+    ],
+)
+@pytest.mark.parametrize("estimator", ["shared", "flipout"])
+def test_every_kind_of_layer_is_lifted_and_trained(
+    layer: nn.Module, form: Callable[[torch.Tensor], torch.Tensor], estimator: str
+) -> None:
+    network = Reads(layer, form)
+    fitted = fit_guide(network, images(), replace(RECIPE, estimator=estimator), seed=0)
+    names = list(random_parameters(network))
+    assert any(name.startswith("layer.") for name in names)
+    for name in names:
+        start = network.get_parameter(name)
+        assert not torch.equal(fitted.guide.loc[name], start)
+    networks = SampledNetworks.prepare(
+        fitted.network, fitted.guide, images().images, classes=2, seed=0
+    )
+    (logits,) = stream_logits(networks, images().images, 3)
+    # Sampled networks differ: their weights do take part.
+    assert float((logits[0] - logits[1]).abs().max()) > 0
+
+
+class KeepsACopy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, 16))
+        self.held = [self.weight]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1) @ self.held[0].T
+
+
+class ChangesWhatItNeeds(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(16, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.layer(x.flatten(1)).sigmoid()
+        hidden += 1
+        return hidden
+
+
+class ChangesItsWeights(KeepsACopy):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not isinstance(self.weight, nn.Parameter):
+            self.weight.mul_(0.5)
+        return x.flatten(1) @ self.weight.T
+
+
+class TwoInputs(nn.Module):
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return x * mask
+
+
+class TwoOutputs(nn.Linear):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
+        return super().forward(x.flatten(1)), 1
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (
+            nn.Sequential(KeepsACopy()),
+            r"layer '0' \(KeepsACopy\) does not compute with sampled weights: 0.weight would "
+            r"change nothing; keep its weights deterministic \(--random .*\), or .* self.weight",
+        ),
+        (ChangesWhatItNeeds(), "cannot be trained: one of the variables .* in place"),
+        (ChangesItsWeights(), "fails with sampled weights: a leaf .* leave it out with --random"),
+        (TwoInputs(), "missing 1 required positional argument: 'mask'; a network is given one"),
+        (TwoOutputs(16, 2), "must give one tensor of logits, got tuple; wrap it"),
+    ],
+)
+def test_networks_that_cannot_be_lifted_are_told_with_the_mend(
+    network: nn.Module, words: str
+) -> None:
+    with pytest.raises(ArchitectureError, match=words):
+        fit_guide(network, images(), RECIPE)
+
+
+def test_what_cannot_be_random_can_stay_deterministic() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 16), KeepsACopy())
+    fitted = fit_guide(network, images(), replace(RECIPE, random="1.*"))
+    assert list(fitted.guide.loc) == ["1.weight", "1.bias"]
+    assert not torch.equal(fitted.network[2].weight, network[2].weight)
+
+
+def test_control_flow_may_depend_on_the_images() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dark, self.light = nn.Linear(16, 2), nn.Linear(16, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x.flatten(1)
+            return self.light(x) if float(x.mean()) > 0.5 else self.dark(x)
+
+    fitted = fit_guide(Branches(), images(), RECIPE)
+    assert set(fitted.guide.loc) == {"dark.weight", "dark.bias", "light.weight", "light.bias"}
 
 
 @pytest.mark.parametrize(

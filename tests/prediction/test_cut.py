@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from nescio.inference import MeanField, random_parameters
-from nescio.prediction import stream_logits
+from nescio.prediction import SampledNetworks, stream_logits
 from nescio.prediction.cut import cut_network
 
 
@@ -69,10 +69,11 @@ def guide_of(network: nn.Module, choice: str) -> MeanField:
     )
 
 
-def predict(network: nn.Module, guide: MeanField, classes: int = 3) -> Tensor:
-    network.eval()
-    chunks = stream_logits(network, guide, images(), classes=classes, samples=6, seed=1)
-    return torch.cat(list(chunks), 1)
+def predict(network: nn.Module, guide: MeanField, precision: torch.dtype = torch.float32) -> Tensor:
+    networks = SampledNetworks.prepare(
+        network.eval(), guide, images(), classes=3, seed=1, precision=precision
+    )
+    return torch.cat(list(stream_logits(networks, images(), 6)), 1)
 
 
 def counter(network: nn.Module) -> Counting:
@@ -131,14 +132,7 @@ def test_low_precision_gives_float32_logits_near_the_exact_ones() -> None:
     network = sequential().eval()
     guide = guide_of(network, "all")
     exact = predict(network, guide)
-    low = torch.cat(
-        list(
-            stream_logits(
-                network, guide, images(), classes=3, samples=6, seed=1, precision=torch.bfloat16
-            )
-        ),
-        1,
-    )
+    low = predict(network, guide, torch.bfloat16)
     assert low.dtype == torch.float32
     assert not torch.equal(low, exact)
     # bfloat16 has eight bits: a relative error of 2^-9 for each of three layers' factors.
@@ -148,10 +142,9 @@ def test_low_precision_gives_float32_logits_near_the_exact_ones() -> None:
 
 def test_the_caller_keeps_its_own_precision_between_chunks() -> None:
     network = sequential().eval()
-    chunks = stream_logits(
-        network, guide_of(network, "all"), images(), classes=3, samples=2, seed=1,
-        precision=torch.bfloat16,
-    )  # fmt: skip
-    next(chunks)
+    networks = SampledNetworks.prepare(
+        network, guide_of(network, "all"), images(), classes=3, seed=1, precision=torch.bfloat16
+    )
+    next(stream_logits(networks, images(), 2))
     assert not torch.is_autocast_enabled("cpu")
     assert torch.is_grad_enabled()

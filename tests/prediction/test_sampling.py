@@ -6,9 +6,9 @@ from torch import nn
 
 import nescio
 from nescio.data import Dataset
-from nescio.errors import ArchitectureError
+from nescio.errors import ArchitectureError, OutOfMemoryError
 from nescio.inference import MeanField
-from nescio.prediction import forced_labels, sampling, stream_logits
+from nescio.prediction import SampledNetworks, forced_labels, sampling, stream_logits
 from nescio.randomness import Stream, generator
 
 
@@ -66,9 +66,10 @@ def test_memory_is_bounded_by_the_chunk() -> None:
 def test_a_million_images_are_streamed(classifier: nescio.Classifier) -> None:
     # The images share memory here; what would grow is the answer, if it were kept.
     images = torch.zeros(1, 1, 6, 6, dtype=torch.uint8).expand(1_000_000, -1, -1, -1)
-    chunks = stream_logits(
-        classifier.network, classifier.guide, images, classes=3, samples=2, seed=0
+    networks = SampledNetworks.prepare(
+        classifier.network, classifier.guide, images, classes=3, seed=0
     )
+    chunks = stream_logits(networks, images, 2)
     first = next(chunks)
     assert first.shape == (2, sampling.CHUNK_IMAGES, 3)
 
@@ -85,8 +86,9 @@ def test_a_network_that_gives_nan() -> None:
         {"1.weight": torch.zeros(2, 4), "1.bias": torch.zeros(2)},
     )
     images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    networks = SampledNetworks.prepare(network, guide, images, classes=2, seed=0)
     with pytest.raises(ArchitectureError, match="NaN"):
-        next(stream_logits(network, guide, images, classes=2, samples=1, seed=0))
+        next(stream_logits(networks, images, 1))
 
 
 def test_forced_answers_by_hand() -> None:
@@ -103,7 +105,8 @@ def test_adaptive_sampling_decides_as_all_networks_would(
     classifier: nescio.Classifier, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert data.test is not None
-    noise = torch.randint(0, 256, data.test.images.shape, dtype=torch.uint8)
+    seeded = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, data.test.images.shape, dtype=torch.uint8, generator=seeded)
     images = torch.cat([data.test.images, noise])[:, 0]
     monkeypatch.setattr(sampling, "CHUNK_IMAGES", 70)
     for rule in (None, "median:0.2", "none"):
@@ -116,7 +119,9 @@ def test_adaptive_sampling_decides_as_all_networks_would(
         assert torch.equal(adaptive.verdicts.unfamiliar, fixed.verdicts.unfamiliar)
         assert set(fixed.samples.tolist()) == {100}
         assert set(adaptive.samples.tolist()) <= {12, 16, 24, 32, 48, 64, 100}
-        assert float(adaptive.samples.float().mean()) < 60
+        # A third at least settle early: noise, to which this small network is indifferent, and
+        # images near a threshold take all.
+        assert float((adaptive.samples < 100).float().mean()) > 1 / 3
     # What it says of an image comes from the first networks, in the order of the images.
     for count in adaptive.samples.unique().tolist():
         first = classifier.predict_samples(images, samples=count).mean(0)
@@ -130,3 +135,43 @@ def test_few_samples_leave_nothing_to_adapt(classifier: nescio.Classifier, data:
     assert adaptive.samples.tolist() == [7] * 5
     fixed = classifier.decide(images, samples=7)
     assert torch.equal(adaptive.probability, fixed.probability)
+
+
+class Overwriting(nn.Module):
+    """Works on what it is given, in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1)
+        x -= 0.5
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("before", [[], [nn.Flatten(), nn.Identity()]])
+def test_networks_that_overwrite_their_input(before: list[nn.Module]) -> None:
+    # All samples share one input; the first must not change it for the next.
+    network = nn.Sequential(*before, Overwriting()).eval()
+    parameters = {n: p.detach() for n, p in network.named_parameters()}
+    guide = MeanField.around(parameters, 0.3)
+    images = torch.arange(0, 240, 10, dtype=torch.uint8).view(6, 1, 2, 2)
+    networks = SampledNetworks.prepare(network, guide, images, classes=2, seed=0)
+    (found,) = stream_logits(networks, images, 3)
+    for s, logits in enumerate(found):
+        weights = guide.draw(generator(0, Stream.PREDICTION, s))
+        x = images.flatten(1) / 255 - 0.5
+        weight, bias = weights.values()
+        torch.testing.assert_close(logits, x @ weight.T + bias)
+
+
+def test_a_lack_of_memory_says_what_to_lower(
+    classifier: nescio.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(*_: object) -> torch.Tensor:
+        return torch.empty(2**55)  # more than any address space holds
+
+    monkeypatch.setattr(sampling.Cut, "logits", too_much)
+    with pytest.raises(OutOfMemoryError, match="out of memory while predicting; lower --samples"):
+        classifier.predict_samples(torch.zeros(2, 6, 6, dtype=torch.uint8), samples=2)

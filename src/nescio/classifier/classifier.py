@@ -18,7 +18,13 @@ from nescio.errors import DataError
 from nescio.evaluation import Evaluation
 from nescio.inference import MeanField, Recipe
 from nescio.network import NetworkSpec
-from nescio.prediction import BATCH_SIZE, forced_labels, stream_logits, stream_settled
+from nescio.prediction import (
+    BATCH_SIZE,
+    SampledNetworks,
+    forced_labels,
+    stream_logits,
+    stream_settled,
+)
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import (
     CalibratedRule,
@@ -115,17 +121,21 @@ class Classifier:
 
         Memory is bounded whatever the number of images.
         """
+        prepared = self.prepare(images)
+        networks = self._sampled(prepared, seed, batch_size)
         return stream_logits(
+            networks, prepared, samples, reporter=reporter, description=description
+        )
+
+    def _sampled(self, prepared: Tensor, seed: int | None, batch_size: int) -> SampledNetworks:
+        return SampledNetworks.prepare(
             self.network,
             self.guide,
-            self.prepare(images),
+            prepared,
             classes=len(self.classes),
-            samples=samples,
             seed=self.record.seed if seed is None else seed,
             batch_size=batch_size,
             precision=choose_precision(self.precision, self.device),
-            reporter=reporter,
-            description=description,
         )
 
     def predict_samples(
@@ -230,17 +240,13 @@ class Classifier:
             return
         looks = looks_before(samples)
         error = ADAPTIVE_ERROR / max(1, len(looks))
+        prepared = self.prepare(images)
         grouped = stream_settled(
-            self.network,
-            self.guide,
-            self.prepare(images),
-            classes=len(self.classes),
-            samples=samples,
-            seed=self.record.seed if seed is None else seed,
+            self._sampled(prepared, seed, batch_size),
+            prepared,
+            samples,
             settled=lambda probabilities: rule.settled(probabilities, samples, error),
             looks=looks,
-            batch_size=batch_size,
-            precision=choose_precision(self.precision, self.device),
             reporter=reporter,
             description=description,
         )

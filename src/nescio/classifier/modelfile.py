@@ -28,11 +28,11 @@ from nescio.data import Preprocessing
 from nescio.devices import choose_device, choose_precision
 from nescio.errors import ModelFileError, NescioError
 from nescio.files import atomic_path
-from nescio.inference import Epoch, MeanField, Recipe
-from nescio.network import OWN, NetworkSpec, build
+from nescio.inference import SCALE_MAPS, Epoch, MeanField, Recipe
+from nescio.network import OWN, NetworkSpec, build, lay_out
 from nescio.refusal import CalibratedRule, rule_from_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when an older nescio could misread what a newer one wrote."""
 
 
@@ -163,12 +163,16 @@ def _rebuild(
     if len(shape) != 3:
         raise ValueError(f"network shape {shape}")
     spec = NetworkSpec(str(header["network"]["name"]), shape, int(header["network"]["classes"]))
-    guide = MeanField(_group(tensors, "loc"), _group(tensors, "raw_scale"))
+    recipe = Recipe(**header["recipe"])
+    scale_map = SCALE_MAPS[recipe.scale]
+    guide = MeanField(_group(tensors, "loc"), _group(tensors, "raw_scale"), scale_map)
     module = _matching_network(path, spec, network, guide, _group(tensors, "fixed"))
     # Networks are drawn parameter by parameter, so their order is a part of the answer;
     # the file keeps them by name.
     order = [name for name, _ in module.named_parameters() if name in guide.loc]
-    guide = MeanField({n: guide.loc[n] for n in order}, {n: guide.raw_scale[n] for n in order})
+    guide = MeanField(
+        {n: guide.loc[n] for n in order}, {n: guide.raw_scale[n] for n in order}, scale_map
+    )
     calibrated = header["calibrated"]
     training = header["training"]
     rule = None if calibrated is None else rule_from_json(calibrated)
@@ -178,7 +182,7 @@ def _rebuild(
         spec=spec,
         preprocessing=Preprocessing(**header["preprocessing"]),
         classes=tuple(str(name) for name in header["classes"]),
-        recipe=Recipe(**header["recipe"]),
+        recipe=recipe,
         rule=rule_from_json(header["rule"]),
         calibrated=rule if isinstance(rule, CalibratedRule) else None,
         record=TrainingRecord(
@@ -209,7 +213,7 @@ def _matching_network(
             _check_shapes(path, build(spec), guide, fixed)
         module = build(spec)
     _check_shapes(path, module, guide, fixed)
-    module = module.eval()
+    module = lay_out(module.eval())
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if name in guide.loc:

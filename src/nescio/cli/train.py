@@ -32,7 +32,10 @@ def train(
     prior: str | None = None,
     kl_weight: float | None = None,
     random: str | None = None,
+    augment: str | None = None,
+    estimator: Literal["shared", "local", "flipout"] | None = None,
     engine: Literal["torch", "pyro"] | None = None,
+    compiled: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     rule: str | None = None,
     max_refusal: float = 0.01,
     image_size: int | None = None,
@@ -63,8 +66,16 @@ def train(
     random
         Which weights are random: all, head (the last layer), or patterns such as 3.*,0.bias.
         The rest stays an ordinary network, trained along. [all]
+    augment
+        Vary the images from pass to pass: shift:PIXELS, rotate:DEGREES, zoom:SHARE and flip, such
+        as shift:2,rotate:10. [none]
+    estimator
+        shared: one drawn network a step. flipout, local: one for each image of a batch; steadier
+        gradients, dearer steps. [shared]
     engine
         torch: the same ELBO and gradient, fast. pyro: the defining program. [torch; article: pyro]
+    compiled
+        Compile the network first (takes a minute; pays on a GPU and for long training).
     rule
         The rule to put in force: calibrated, none, or QUANTILE:THRESHOLD such as median:0.2.
     max_refusal
@@ -84,6 +95,8 @@ def train(
         "prior": prior,
         "kl_weight": kl_weight,
         "random": random,
+        "augment": augment,
+        "estimator": estimator,
         "engine": engine,
         "rule": rule,
     }
@@ -98,6 +111,7 @@ def train(
         seed=common.seed or 0,
         device=common.device,
         precision=common.precision,
+        compiled=compiled,
         reporter=make_reporter(quiet=common.quiet),
     )
     if classifier.record.stopped is not None:

@@ -1,10 +1,11 @@
 """Data: images and labels from every form that the command line takes.
 
-Read in this order: :mod:`images`, :mod:`preprocess`, :mod:`idx`, :mod:`npz`,
+Read in this order: :mod:`images`, :mod:`preprocess`, :mod:`augment`, :mod:`idx`, :mod:`npz`,
 :mod:`folders`, :mod:`synthetic`, :mod:`download`, :mod:`named`, :mod:`split`,
 :mod:`load`.
 """
 
+from nescio.data.augment import Augmentation, parse_augmentation
 from nescio.data.folders import Failure, ReadResult, decode_image, list_images, read_images
 from nescio.data.images import Dataset, ImageSet, Preprocessing, to_float
 from nescio.data.load import NAMES, all_images, load
@@ -14,6 +15,7 @@ from nescio.data.synthetic import digits, letters, noise
 
 __all__ = [
     "NAMES",
+    "Augmentation",
     "Dataset",
     "Failure",
     "ImageSet",
@@ -30,6 +32,7 @@ __all__ = [
     "list_images",
     "load",
     "noise",
+    "parse_augmentation",
     "read_images",
     "split",
     "to_float",

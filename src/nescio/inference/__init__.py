@@ -1,7 +1,8 @@
 """Bayesian inference for networks: model, guide, ELBO, and the fit.
 
-Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`guide`,
-:mod:`elbo`, :mod:`engine`, :mod:`recipe`, :mod:`fit`. Each of prior, likelihood and guide is a
+Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`scale`, :mod:`guide`,
+:mod:`elbo`, :mod:`recipe`, :mod:`fit`; then, for what makes it fast, :mod:`engine`,
+:mod:`estimators`, :mod:`site`, :mod:`noise`. Each of prior, likelihood and guide is a
 protocol with small implementations and can be replaced alone.
 """
 
@@ -19,11 +20,13 @@ from nescio.inference.prior import (
     parse_prior,
 )
 from nescio.inference.recipe import ARTICLE, DEFAULT, RECIPES, Recipe
+from nescio.inference.scale import SCALE_MAPS, ScaleMap
 
 __all__ = [
     "ARTICLE",
     "DEFAULT",
     "RECIPES",
+    "SCALE_MAPS",
     "BayesianNetwork",
     "Categorical",
     "Elbo",
@@ -37,6 +40,7 @@ __all__ = [
     "NormalPrior",
     "Prior",
     "Recipe",
+    "ScaleMap",
     "ScaledNormalPrior",
     "estimate_elbo",
     "fit_guide",

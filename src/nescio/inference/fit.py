@@ -12,16 +12,18 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nescio.data.images import ImageSet, to_float
+from nescio.data import ImageSet, parse_augmentation, to_float
+from nescio.devices import explain_memory
 from nescio.errors import DataError, DivergenceError
 from nescio.inference.elbo import estimate_elbo
-from nescio.inference.engine import ENGINES, Engine
+from nescio.inference.engine import ENGINES, Engine, EngineOptions
 from nescio.inference.guide import MeanField
 from nescio.inference.likelihood import Categorical, Likelihood
 from nescio.inference.model import BayesianNetwork, random_parameters
 from nescio.inference.prior import Prior, parse_prior
 from nescio.inference.recipe import Recipe
-from nescio.network import check_fit
+from nescio.inference.scale import SCALE_MAPS
+from nescio.network import check_fit, check_lifting, lay_out
 from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, derive, generator
 
@@ -81,6 +83,7 @@ def fit_guide(
     seed: int = 0,
     device: torch.device | None = None,
     precision: torch.dtype = torch.float32,
+    compiled: bool = False,
     reporter: Reporter = SILENT,
 ) -> Fit:
     """Fit a mean-field posterior over the weights of ``network``.
@@ -98,6 +101,8 @@ def fit_guide(
         device: Where to compute; the CPU when ``None``.
         precision: Of the products in the network; weights, gradients and their sums are
             float32 in any case, and the Pyro engine computes all in float32.
+        compiled: Whether to compile the network (:func:`torch.compile`) for the fast
+            engine; where that fails, the reporter is told and the fit goes on without.
         reporter: Told of each pass.
 
     Returns:
@@ -107,15 +112,21 @@ def fit_guide(
     Raises:
         DataError: No images, or no labels.
         ArchitectureError: The network does not fit the images or the classes.
+        OutOfMemoryError: The memory does not hold a step.
         DivergenceError: The loss was not finite within the first pass.
         KeyboardInterrupt: Within the first pass.
     """
     if len(train) == 0:
         raise DataError(f"{train.name}: no image to train on")
     device = device or torch.device("cpu")
-    network = copy.deepcopy(network).to(device)
-    check_fit(network, to_float(train.images[:2].to(device)), len(train.classes))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with (
+        explain_memory("training", "lower --batch-size or --image-size, or take a smaller network"),
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+    ):
+        network = lay_out(copy.deepcopy(network).to(device))
+        few = to_float(train.images[:2].to(device))
+        check_fit(network, few, len(train.classes))
+        check_lifting(network, random_parameters(network, recipe.random), few)
         torch.manual_seed(derive(seed, Stream.WEIGHT_NOISE))
         run = _Run(
             network,
@@ -125,7 +136,14 @@ def fit_guide(
             likelihood=likelihood or Categorical(),
             seed=seed,
             device=device,
-            precision=precision,
+            options=EngineOptions(
+                kl_weight=recipe.kl_weight,
+                analytic_kl=recipe.analytic_kl,
+                precision=precision,
+                estimator=recipe.estimator,
+                compiled=compiled,
+                reporter=reporter,
+            ),
         )
         return run.all_epochs(reporter)
 
@@ -147,13 +165,15 @@ class _Run:
         likelihood: Likelihood,
         seed: int,
         device: torch.device,
-        precision: torch.dtype,
+        options: EngineOptions,
     ) -> None:
         self.recipe = recipe
         self.network = network.train()
         self.images = train.images.to(device)
         self.labels = train.require_labels().to(device)
         self.shuffler = generator(seed, Stream.SHUFFLE)
+        self.augmenter = generator(seed, Stream.AUGMENT)
+        self.augmentation = parse_augmentation(recipe.augment)
         self.bayesian = BayesianNetwork(
             network,
             prior,
@@ -163,13 +183,7 @@ class _Run:
             scale_likelihood=recipe.scale_likelihood,
         )
         self.guide = self._initial_guide(generator(seed, Stream.START))
-        self.engine: Engine = ENGINES[recipe.engine](
-            self.bayesian,
-            self.guide,
-            kl_weight=recipe.kl_weight,
-            analytic_kl=recipe.analytic_kl,
-            precision=precision,
-        )
+        self.engine: Engine = ENGINES[recipe.engine](self.bayesian, self.guide, options)
         self.fixed = [
             parameter
             for name, parameter in network.named_parameters()
@@ -215,6 +229,7 @@ class _Run:
     def _step(self, batch: Tensor) -> Tensor:
         """One step; gives loss, log-likelihood, KL and the images that it spoke for."""
         x, y = to_float(self.images[batch]), self.labels[batch]
+        x = self.augmentation(x, self.augmenter)
         size = len(self.images) if self.recipe.scale_likelihood else len(batch)
         for parameter in self.fixed:
             parameter.grad = None
@@ -249,9 +264,10 @@ class _Run:
         parameters = {
             n: p.detach() for n, p in random_parameters(self.network, self.recipe.random).items()
         }
+        scale_map = SCALE_MAPS[self.recipe.scale]
         if self.recipe.initial_scale is None:
-            return MeanField.standard_normal(parameters, start)
-        return MeanField.around(parameters, self.recipe.initial_scale)
+            return MeanField.standard_normal(parameters, start, scale_map)
+        return MeanField.around(parameters, self.recipe.initial_scale, scale_map)
 
     def _scheduler(self, size: int) -> torch.optim.lr_scheduler.OneCycleLR | None:
         if self.recipe.schedule == "constant":

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import pyro
 import pyro.distributions as dist
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from nescio.inference.scale import SCALE_MAPS, ScaleMap
+from nescio.network import channels_last
 
 
 class Guide(Protocol):
@@ -37,30 +38,43 @@ class Guide(Protocol):
 class MeanField:
     """An independent Normal for every weight and bias: q(w) = prod Normal(loc, scale).
 
-    ``scale = softplus(raw_scale)``. The parameters are held here and not in Pyro's
-    global store, so two models in one process cannot touch each other.
+    The parameters are held here and not in Pyro's global store, so two models in one
+    process cannot touch each other.
 
     Attributes:
         loc: The mean of each parameter, by name.
-        raw_scale: The scale of each parameter before softplus, by name.
+        raw_scale: What the scale of each parameter is computed from, by name.
+        scale_map: How, see :mod:`nescio.inference.scale`.
     """
 
-    def __init__(self, loc: Mapping[str, Tensor], raw_scale: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        loc: Mapping[str, Tensor],
+        raw_scale: Mapping[str, Tensor],
+        scale_map: ScaleMap = SCALE_MAPS["softplus"],
+    ) -> None:
+        self.scale_map = scale_map
         self.loc = {name: nn.Parameter(value.detach().clone()) for name, value in loc.items()}
         self.raw_scale = {
             name: nn.Parameter(value.detach().clone()) for name, value in raw_scale.items()
         }
 
     @staticmethod
-    def around(parameters: Mapping[str, Tensor], scale: float) -> MeanField:
+    def around(
+        parameters: Mapping[str, Tensor], scale: float, scale_map: ScaleMap = SCALE_MAPS["softplus"]
+    ) -> MeanField:
         """Begin at the network's own initial weights, each with the same small scale."""
-        raw = inverse_softplus(scale)
+        raw = scale_map.inverse(scale)
         return MeanField(
-            parameters, {name: torch.full_like(p, raw) for name, p in parameters.items()}
+            parameters, {name: torch.full_like(p, raw) for name, p in parameters.items()}, scale_map
         )
 
     @staticmethod
-    def standard_normal(parameters: Mapping[str, Tensor], generator: torch.Generator) -> MeanField:
+    def standard_normal(
+        parameters: Mapping[str, Tensor],
+        generator: torch.Generator,
+        scale_map: ScaleMap = SCALE_MAPS["softplus"],
+    ) -> MeanField:
         """Begin where the article does: location and raw scale are standard normal draws."""
 
         def draws() -> dict[str, Tensor]:
@@ -69,7 +83,7 @@ class MeanField:
                 for name, p in parameters.items()
             }
 
-        return MeanField(draws(), draws())
+        return MeanField(draws(), draws(), scale_map)
 
     def __call__(self, x: Tensor | None = None, y: Tensor | None = None) -> dict[str, Tensor]:  # noqa: ARG002
         """Sample every weight, at sites with the names of the model's."""
@@ -94,7 +108,7 @@ class MeanField:
 
     def scale(self, name: str) -> Tensor:
         """The standard deviation of one parameter."""
-        return F.softplus(self.raw_scale[name])
+        return self.scale_map(self.raw_scale[name])
 
     def sampler(self) -> Callable[[torch.Generator], dict[str, Tensor]]:
         """A function that draws one network's weights at each call.
@@ -103,12 +117,15 @@ class MeanField:
         every device. The scales are computed once, here.
         """
         with torch.no_grad():
-            sites = {name: (loc.detach(), self.scale(name)) for name, loc in self.loc.items()}
+            sites = {
+                name: (channels_last(loc.detach()), channels_last(self.scale(name)))
+                for name, loc in self.loc.items()
+            }
 
         def draw(generator: torch.Generator) -> dict[str, Tensor]:
             return {
-                name: torch.randn(loc.shape, generator=generator)
-                .to(loc.device)
+                name: torch.empty_like(loc)
+                .copy_(torch.randn(loc.shape, generator=generator))
                 .mul_(scale)
                 .add_(loc)
                 for name, (loc, scale) in sites.items()
@@ -122,16 +139,12 @@ class MeanField:
 
     def clone(self) -> MeanField:
         """A copy that later steps do not change."""
-        return MeanField(self.loc, self.raw_scale)
+        return MeanField(self.loc, self.raw_scale, self.scale_map)
 
     def to(self, device: torch.device) -> MeanField:
         """A copy on ``device``."""
         return MeanField(
             {name: value.to(device) for name, value in self.loc.items()},
             {name: value.to(device) for name, value in self.raw_scale.items()},
+            self.scale_map,
         )
-
-
-def inverse_softplus(scale: float) -> float:
-    """The raw value whose softplus is ``scale``: log(exp(scale) - 1)."""
-    return scale + math.log(-math.expm1(-scale))

@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from nescio.data import parse_augmentation
 from nescio.errors import UsageError
+from nescio.inference.estimators import ESTIMATORS, Estimator
 from nescio.inference.prior import parse_prior
+from nescio.inference.scale import SCALE_MAPS
 
 
 def _require(valid: bool, message: str, value: object) -> None:
@@ -41,6 +44,10 @@ class Recipe:
         forced_samples: How many networks the forced answer averages; ``None`` for all.
         random: Which parameters are random, see
             :func:`nescio.inference.random_parameters`; the rest is trained as usual.
+        augment: How images are varied from pass to pass, see :mod:`nescio.data.augment`.
+        scale: The map from raw values to posterior scales, see :mod:`nescio.inference.scale`.
+        estimator: Which sampled networks the images of a batch go through, see
+            :mod:`nescio.inference.estimators`.
         engine: What computes the ELBO and its gradient, see :mod:`nescio.inference.engine`.
         calibration: Share of the training images kept out for calibration.
         rule: The refusal rule in force, see :mod:`nescio.refusal.rules`.
@@ -62,6 +69,9 @@ class Recipe:
     calibration: float
     rule: str
     random: str = "all"
+    augment: str = "none"
+    scale: Literal["softplus", "exp"] = "softplus"
+    estimator: Estimator = "shared"
     engine: Literal["torch", "pyro"] = "torch"
 
     def __post_init__(self) -> None:
@@ -80,7 +90,19 @@ class Recipe:
             self.calibration,
         )
         _require(self.engine in ("torch", "pyro"), "--engine must be torch or pyro", self.engine)
+        _require(
+            self.estimator in ESTIMATORS,
+            f"--estimator must be one of {', '.join(ESTIMATORS)}",
+            self.estimator,
+        )
+        _require(self.scale in SCALE_MAPS, "the scale must be softplus or exp", self.scale)
+        _require(
+            self.engine == "torch" or self.estimator == "shared",
+            "--engine pyro runs one network a step, so --estimator must be shared",
+            self.estimator,
+        )
         parse_prior(self.prior)
+        parse_augmentation(self.augment)
 
     def effective_kl_weight(self, size: int) -> float:
         """How many times more than in the ELBO the KL weighs, for ``size`` images."""
@@ -134,6 +156,7 @@ DEFAULT = Recipe(
     forced_samples=None,
     calibration=0.1,
     rule="calibrated",
+    scale="exp",
 )
 """The ELBO as it is, without tempering."""
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nescio.devices import is_out_of_memory
 from nescio.errors import ArchitectureError, UsageError
 from nescio.network.architectures import cnn, mlp
 from nescio.randomness import Stream, derive
@@ -78,12 +79,25 @@ def check_fit(network: nn.Module, images: Tensor, classes: int) -> None:
         with torch.no_grad():
             logits = network.eval()(images)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        mend = (
+            "; a network is given one batch of images and nothing else, so wrap it in a "
+            "module whose forward(images) fills in the rest"
+            if isinstance(error, TypeError) and "argument" in str(error)
+            else ""
+        )
         raise ArchitectureError(
-            f"the network fails on images of shape {tuple(images.shape)}: {first_line(error)}"
+            f"the network fails on images of shape {tuple(images.shape)}: {first_line(error)}{mend}"
         ) from error
     finally:
         network.train(training)
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if not isinstance(logits, Tensor):
+        raise ArchitectureError(
+            f"the network must give one tensor of logits, got {type(logits).__name__}; wrap it in "
+            "a module whose forward(images) returns the logits alone"
+        )
+    shape = tuple(logits.shape)
     if shape != (len(images), classes):
         raise ArchitectureError(
             f"the network must give logits of shape {(len(images), classes)} for {len(images)} "

@@ -5,10 +5,17 @@ Read in this order: :mod:`cut`, :mod:`sampling`, :mod:`adaptive`, :mod:`forced`.
 
 from nescio.prediction.adaptive import stream_settled
 from nescio.prediction.forced import forced_labels
-from nescio.prediction.sampling import BATCH_SIZE, check_samples, chunk_size, stream_logits
+from nescio.prediction.sampling import (
+    BATCH_SIZE,
+    SampledNetworks,
+    check_samples,
+    chunk_size,
+    stream_logits,
+)
 
 __all__ = [
     "BATCH_SIZE",
+    "SampledNetworks",
     "check_samples",
     "chunk_size",
     "forced_labels",

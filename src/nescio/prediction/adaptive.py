@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nescio.inference.guide import Guide
-from nescio.prediction.sampling import BATCH_SIZE, SampledNetworks, check_samples
+from nescio.prediction.sampling import SampledNetworks, check_samples
 from nescio.progress import SILENT, Reporter
 
 Settled = Callable[[Tensor], Tensor]
@@ -20,17 +19,12 @@ Group = tuple[Tensor, Tensor]
 
 @torch.no_grad()
 def stream_settled(
-    network: nn.Module,
-    guide: Guide,
+    networks: SampledNetworks,
     images: Tensor,
-    *,
-    classes: int,
     samples: int,
-    seed: int,
+    *,
     settled: Settled,
     looks: Sequence[int],
-    batch_size: int = BATCH_SIZE,
-    precision: torch.dtype = torch.float32,
     reporter: Reporter = SILENT,
     description: str = "predicting",
 ) -> Iterator[list[Group]]:
@@ -40,16 +34,11 @@ def stream_settled(
     :func:`nescio.prediction.stream_logits` draws, with the same outputs up to rounding.
 
     Args:
-        network: In evaluation mode; its device is where the work is done.
-        guide: The posterior to draw from.
+        networks: What to run.
         images: ``(N, K, H, W)`` uint8, on any device.
-        classes: ``C``.
         samples: The most networks for an image.
-        seed: Of the networks drawn.
         settled: Asked at each look, about the images that are not settled yet.
         looks: After how many networks to ask, rising, below ``samples``.
-        batch_size: Images through a network at once.
-        precision: Of the products in the networks.
         reporter: Told of each network.
         description: What the progress bar says.
 
@@ -58,24 +47,16 @@ def stream_settled(
 
     Raises:
         ArchitectureError: A network gives NaN or infinite logits.
+        OutOfMemoryError: The memory does not hold a chunk.
         UsageError: ``samples`` is below 1.
     """
     check_samples(samples)
-    networks = SampledNetworks.prepare(
-        network,
-        guide,
-        images,
-        classes=classes,
-        seed=seed,
-        batch_size=batch_size,
-        precision=precision,
-    )
     with reporter.task(description, len(images) * samples, "image samples") as task:
         for chunk in networks.chunks(images, samples):
             groups: list[Group] = []
             features = networks.features(chunk)
             places = torch.arange(len(chunk))
-            logits = torch.empty(0, len(chunk), classes, device=networks.device)
+            logits = torch.empty(0, len(chunk), networks.classes, device=networks.device)
             for look in (*looks, samples):
                 more = networks.logits(features, range(len(logits), look), task)
                 logits = torch.cat([logits, more])

@@ -7,13 +7,15 @@ their output is computed once for all samples.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from nescio.devices import is_out_of_memory
+from nescio.network import replaced
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,12 @@ def cut_network(network: nn.Module, random: Collection[str], example: Tensor) ->
     if cut is None or len(example) == 0:
         return whole
     try:
-        parts = cut.head(cut.features(example))
-    except Exception:  # noqa: BLE001 - a part of a network may fail in any way; the whole still runs
-        return whole
-    expected = network(example)
+        parts = cut.head(cut.features(example.clone()))
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return whole  # a part may fail in any way; the whole still runs
+    expected = network(example.clone())
     same = parts.shape == expected.shape and torch.allclose(parts, expected, equal_nan=True)
     return cut if same else whole
 
@@ -83,7 +87,7 @@ def _single_head(network: nn.Module, random: Collection[str]) -> Cut | None:
     owner = owners.pop()
     if owners or not owner:
         return None
-    trunk, head = _replaced(network, owner, nn.Identity()), network.get_submodule(owner)
+    trunk, head = replaced(network, owner, nn.Identity()), network.get_submodule(owner)
     drawn = _identities(network, random)
     if any(id(parameter) in drawn for parameter in trunk.parameters()):
         return None  # the trunk uses the head's weights too
@@ -92,12 +96,3 @@ def _single_head(network: nn.Module, random: Collection[str]) -> Cut | None:
 
 def _identities(network: nn.Module, names: Collection[str]) -> set[int]:
     return {id(parameter) for name, parameter in network.named_parameters() if name in names}
-
-
-def _replaced(network: nn.Module, path: str, module: nn.Module) -> nn.Module:
-    """``network`` with another module at ``path``; all else is shared, nothing is changed."""
-    name, _, rest = path.partition(".")
-    twin = copy.copy(network)
-    child = _replaced(network.get_submodule(name), rest, module) if rest else module
-    twin._modules = {**network._modules, name: child}
-    return twin

@@ -10,15 +10,17 @@ depend on how images are cut into batches, nor on how many networks are drawn.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from nescio.data.images import to_float
-from nescio.devices import lowered
+from nescio.devices import explain_memory, lowered
 from nescio.errors import ArchitectureError, UsageError
 from nescio.inference.guide import Guide
+from nescio.network import channels_last, convolves
 from nescio.prediction.cut import Cut, cut_network
 from nescio.progress import SILENT, Reporter, Task
 from nescio.randomness import Stream, generator
@@ -51,56 +53,8 @@ def check_samples(samples: int) -> None:
         raise UsageError(f"--samples must be at least 1, got {samples}")
 
 
-@torch.no_grad()
-def stream_logits(
-    network: nn.Module,
-    guide: Guide,
-    images: Tensor,
-    *,
-    classes: int,
-    samples: int,
-    seed: int,
-    batch_size: int = BATCH_SIZE,
-    precision: torch.dtype = torch.float32,
-    reporter: Reporter = SILENT,
-    description: str = "predicting",
-) -> Iterator[Tensor]:
-    """The raw outputs of ``S`` sampled networks, chunk of images by chunk.
-
-    Args:
-        network: In evaluation mode; its device is where the work is done.
-        guide: The posterior to draw from.
-        images: ``(N, K, H, W)`` uint8, on any device.
-        classes: ``C``.
-        samples: ``S``.
-        seed: Of the networks drawn.
-        batch_size: Images through a network at once; it changes speed and memory,
-            and the answer by no more than rounding.
-        precision: Of the products in the networks, see
-            :func:`nescio.devices.choose_precision`; logits are float32 in any case.
-        reporter: Told of each chunk.
-        description: What the progress bar says.
-
-    Yields:
-        ``(S, n, C)`` float32 on the network's device, in the order of the images.
-
-    Raises:
-        ArchitectureError: A network gives NaN or infinite logits.
-        UsageError: ``samples`` is below 1.
-    """
-    check_samples(samples)
-    networks = SampledNetworks.prepare(
-        network,
-        guide,
-        images,
-        classes=classes,
-        seed=seed,
-        batch_size=batch_size,
-        precision=precision,
-    )
-    with reporter.task(description, len(images) * samples, "image samples") as task:
-        for chunk in networks.chunks(images, samples):
-            yield networks.logits(networks.features(chunk), range(samples), task)
+def _explained() -> AbstractContextManager[None]:
+    return explain_memory("predicting", "lower --samples, or give smaller images")
 
 
 @dataclass(frozen=True)
@@ -116,6 +70,8 @@ class SampledNetworks:
         precision: Of the products in the networks.
         device: Where the work is done.
         width: How many numbers the sampled part takes for one image.
+        convolves: Whether the sampled part has convolutions.
+        overwrites: Whether the sampled part changes what it is given, in place.
     """
 
     cut: Cut
@@ -126,8 +82,11 @@ class SampledNetworks:
     precision: torch.dtype
     device: torch.device
     width: int
+    convolves: bool
+    overwrites: bool
 
     @staticmethod
+    @torch.no_grad()
     def prepare(
         network: nn.Module,
         guide: Guide,
@@ -135,16 +94,41 @@ class SampledNetworks:
         *,
         classes: int,
         seed: int,
-        batch_size: int,
-        precision: torch.dtype,
+        batch_size: int = BATCH_SIZE,
+        precision: torch.dtype = torch.float32,
     ) -> SampledNetworks:
-        """See :func:`stream_logits` for the arguments."""
+        """Make ready to draw networks for images like these.
+
+        Args:
+            network: In evaluation mode; its device is where the work is done.
+            guide: The posterior to draw from.
+            images: ``(N, K, H, W)`` uint8; the first two are tried.
+            classes: ``C``.
+            seed: Of the networks drawn.
+            batch_size: Images through a network at once; it changes speed and memory,
+                and the answer by no more than rounding.
+            precision: Of the products in the networks, see
+                :func:`nescio.devices.choose_precision`; logits are float32 in any case.
+        """
         device = next(network.parameters()).device
         few = to_float(images[:2].to(device))
         cut = cut_network(network, guide.names, few)
-        width = cut.features(few[:1]).numel() if len(few) else 1
+        features = cut.features(few)
+        width = features[:1].numel() if len(few) else 1
+        version = features._version
+        if len(few):
+            cut.head(features)
         return SampledNetworks(
-            cut, guide.sampler(), classes, seed, batch_size, precision, device, width
+            cut,
+            guide.sampler(),
+            classes,
+            seed,
+            batch_size,
+            precision,
+            device,
+            width,
+            convolves(cut.head),
+            features._version != version,
         )
 
     def chunks(self, images: Tensor, samples: int) -> tuple[Tensor, ...]:
@@ -157,9 +141,11 @@ class SampledNetworks:
 
     def features(self, chunk: Tensor) -> Tensor:
         """What the sampled part takes, ``(n, ...)``, for ``(n, K, H, W)`` uint8 images."""
-        with lowered(self.device, self.precision):
+        with _explained(), lowered(self.device, self.precision):
             parts = chunk.split(self.batch_size)
-            return torch.cat([self.cut.features(to_float(p.to(self.device))) for p in parts])
+            # One batch of floats at a time: images may be far larger than their features.
+            features = torch.cat([self.cut.features(to_float(p.to(self.device))) for p in parts])
+            return channels_last(features) if self.convolves else features
 
     def logits(self, features: Tensor, numbers: range, task: Task) -> Tensor:
         """The outputs ``(len(numbers), n, C)`` float32 of the networks with these numbers.
@@ -167,18 +153,50 @@ class SampledNetworks:
         Raises:
             ArchitectureError: One gives NaN or infinite logits.
         """
-        logits = torch.empty(len(numbers), len(features), self.classes, device=self.device)
-        for out, s in zip(logits, numbers, strict=True):
-            weights = self.draw(generator(self.seed, Stream.PREDICTION, s))
-            with lowered(self.device, self.precision):
-                for x, part in zip(
-                    features.split(self.batch_size), out.split(self.batch_size), strict=True
-                ):
-                    part.copy_(self.cut.logits(weights, x))
-            task.advance(len(features))
+        with _explained(), lowered(self.device, self.precision):
+            logits = torch.empty(len(numbers), len(features), self.classes, device=self.device)
+            batches = features.split(self.batch_size)
+            for out, s in zip(logits, numbers, strict=True):
+                weights = self.draw(generator(self.seed, Stream.PREDICTION, s))
+                for x, part in zip(batches, out.split(self.batch_size), strict=True):
+                    given = x.clone() if self.overwrites else x
+                    part.copy_(self.cut.logits(weights, given))
+                task.advance(len(features))
         if not bool(torch.isfinite(logits).all()):
             raise ArchitectureError(
                 "the network gives NaN or infinite logits; the model was not fitted well, "
                 "or the network divides or takes logarithms without a guard"
             )
         return logits
+
+
+@torch.no_grad()
+def stream_logits(
+    networks: SampledNetworks,
+    images: Tensor,
+    samples: int,
+    *,
+    reporter: Reporter = SILENT,
+    description: str = "predicting",
+) -> Iterator[Tensor]:
+    """The raw outputs of ``S`` sampled networks, chunk of images by chunk.
+
+    Args:
+        networks: What to run.
+        images: ``(N, K, H, W)`` uint8, on any device.
+        samples: ``S``.
+        reporter: Told of each chunk.
+        description: What the progress bar says.
+
+    Yields:
+        ``(S, n, C)`` float32 on the networks' device, in the order of the images.
+
+    Raises:
+        ArchitectureError: A network gives NaN or infinite logits.
+        OutOfMemoryError: The memory does not hold a chunk.
+        UsageError: ``samples`` is below 1.
+    """
+    check_samples(samples)
+    with reporter.task(description, len(images) * samples, "image samples") as task:
+        for chunk in networks.chunks(images, samples):
+            yield networks.logits(networks.features(chunk), range(samples), task)

@@ -1,0 +1,88 @@
+"""How a number without bounds becomes the scale of a Normal, which must be positive.
+
+Both maps begin alike: far below zero softplus(raw) is exp(raw). The exponential is cheaper,
+and its gradient of log(scale) is one; the article's softplus grows more slowly.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class ScaleMap(Protocol):
+    """From raw values to scales, with what gradient steps need of it."""
+
+    def __call__(self, raw: Tensor, *, out: Tensor | None = None) -> Tensor:
+        """The scale of each raw value, same shape, into ``out`` if there is one."""
+        ...
+
+    def inverse(self, scale: float) -> float:
+        """The raw value of a scale."""
+        ...
+
+    def pull_back(
+        self, gradient: Tensor, raw: Tensor, scale: Tensor, entropy: float, scratch: Tensor
+    ) -> None:
+        """Turn a gradient in the scale into one in the raw value, in place.
+
+        Args:
+            gradient: In the scale, without the entropy's part.
+            raw: Where it is taken.
+            scale: ``self(raw)``.
+            entropy: Weight of ``-log(scale)`` in the loss.
+            scratch: A tensor of the same shape, for nothing after.
+        """
+        ...
+
+
+class Softplus:
+    """``scale = log(1 + exp(raw))``, the article's."""
+
+    def __call__(self, raw: Tensor, *, out: Tensor | None = None) -> Tensor:
+        """See :class:`ScaleMap`."""
+        if out is None:
+            return torch.nn.functional.softplus(raw)
+        result: Tensor = torch.nn.functional.softplus(raw, out=out)  # type: ignore[call-arg]
+        return result
+
+    def inverse(self, scale: float) -> float:
+        """``log(exp(scale) - 1)``, without overflow."""
+        return scale + math.log(-math.expm1(-scale))
+
+    def pull_back(
+        self, gradient: Tensor, raw: Tensor, scale: Tensor, entropy: float, scratch: Tensor
+    ) -> None:
+        """The slope of softplus is the logistic function."""
+        gradient.sub_(torch.reciprocal(scale, out=scratch), alpha=entropy)
+        gradient.mul_(torch.sigmoid(raw, out=scratch))
+
+
+class Exponential:
+    """``scale = exp(raw)``."""
+
+    def __call__(self, raw: Tensor, *, out: Tensor | None = None) -> Tensor:
+        """See :class:`ScaleMap`."""
+        return torch.exp(raw, out=out)
+
+    def inverse(self, scale: float) -> float:
+        """``log(scale)``."""
+        return math.log(scale)
+
+    def pull_back(
+        self,
+        gradient: Tensor,
+        raw: Tensor,  # noqa: ARG002
+        scale: Tensor,
+        entropy: float,
+        scratch: Tensor,  # noqa: ARG002
+    ) -> None:
+        """The slope is the scale, so that of ``-log(scale)`` is -1."""
+        gradient.mul_(scale).sub_(entropy)
+
+
+SCALE_MAPS: dict[str, Softplus | Exponential] = {"softplus": Softplus(), "exp": Exponential()}
+"""The maps known by name."""

@@ -1,0 +1,112 @@
+"""Augmentation: by hand where it moves whole pixels, and by description."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nescio.data import Augmentation, parse_augmentation
+from nescio.errors import UsageError
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def disc(count: int, side: int = 21, radius: float = 4.0) -> torch.Tensor:
+    axis = torch.arange(side) - side // 2
+    inside = (axis[:, None] ** 2 + axis**2) < radius**2
+    return inside.float().expand(count, 1, side, side).contiguous()
+
+
+def centre(images: torch.Tensor) -> torch.Tensor:
+    """``(n, 2)``: the centre of brightness, row and column, from the middle."""
+    side = images.shape[-1]
+    axis = torch.arange(side) - (side - 1) / 2
+    mass = images.sum((1, 2, 3))
+    rows = (images.sum((1, 3)) * axis).sum(1) / mass
+    columns = (images.sum((1, 2)) * axis).sum(1) / mass
+    return torch.stack([rows, columns], 1)
+
+
+def test_nothing_is_nothing() -> None:
+    x = torch.rand(3, 1, 4, 4)
+    assert parse_augmentation("none") == Augmentation()
+    assert Augmentation()(x, seeded()) is x
+
+
+def test_shifts_are_uniform_in_pixels() -> None:
+    moved = centre(Augmentation(shift=3)(disc(2000), seeded()))
+    assert float(moved.abs().max()) <= 3.01
+    assert torch.allclose(moved.mean(0), torch.zeros(2), atol=0.2)
+    # A uniform number in [-3, 3] has the standard deviation 3 / sqrt(3).
+    assert torch.allclose(moved.std(0), torch.full((2,), 3**0.5), rtol=0.06)
+
+
+@pytest.mark.parametrize("shape", [(21, 21), (15, 31)])
+def test_turns_keep_distances(shape: tuple[int, int]) -> None:
+    # A dot right of the middle goes round on a circle, also where sides differ.
+    x = torch.zeros(500, 1, *shape)
+    row, column = shape[0] // 2, shape[1] // 2
+    x[:, :, row - 1 : row + 2, column + 4 : column + 7] = 1.0
+    turned = Augmentation(rotate=90)(x, seeded())
+    rows = torch.arange(shape[0]) - (shape[0] - 1) / 2
+    columns = torch.arange(shape[1]) - (shape[1] - 1) / 2
+    mass = turned.sum((1, 2, 3))
+    down = (turned.sum((1, 3)) * rows).sum(1) / mass
+    across = (turned.sum((1, 2)) * columns).sum(1) / mass
+    radius = (down.square() + across.square()).sqrt()
+    assert torch.allclose(radius, torch.full_like(radius, 5.0), atol=0.25)
+    angle = torch.atan2(down, across).rad2deg()
+    assert float(angle.min()) < -80
+    assert float(angle.max()) > 80
+
+
+def test_zoom_changes_the_area() -> None:
+    area = Augmentation(zoom=0.2)(disc(1000), seeded()).sum((1, 2, 3)) / disc(1).sum()
+    assert 0.8**2 - 0.03 < float(area.min()) < 0.75
+    assert 1.35 < float(area.max()) < 1.2**2 + 0.03
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(flip=True), Augmentation(1e-6, flip=True)])
+def test_half_are_mirrored(augmentation: Augmentation) -> None:
+    x = torch.rand(1, 2, 5, 6, generator=seeded(1)).expand(1000, -1, -1, -1)
+    found = augmentation(x, seeded())
+    same = (found - x).abs().amax((1, 2, 3)) < 1e-4
+    mirrored = (found - x.flip(-1)).abs().amax((1, 2, 3)) < 1e-4
+    assert bool((same ^ mirrored).all())
+    assert 400 < int(mirrored.sum()) < 600
+
+
+@given(
+    st.floats(0, 30),
+    st.floats(0, 180),
+    st.floats(0, 0.99),
+    st.booleans(),
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+)
+def test_pixels_stay_within_their_range(
+    shift: float, rotate: float, zoom: float, flip: bool, sides: tuple[int, int]
+) -> None:
+    x = torch.rand(4, 3, *sides, generator=seeded(2)) * 0.5 + 0.25
+    before = x.clone()
+    found = Augmentation(shift, rotate, zoom, flip)(x, seeded())
+    assert found.shape == x.shape
+    assert float(found.min()) >= 0.25 - 1e-5
+    assert float(found.max()) <= 0.75 + 1e-5
+    assert torch.equal(x, before)
+
+
+def test_descriptions() -> None:
+    assert parse_augmentation("shift:2,rotate:10,zoom:0.1,flip") == Augmentation(2, 10, 0.1, True)
+    assert parse_augmentation("flip") == Augmentation(flip=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "twist:3", "shift", "shift:", "shift:x", "shift:-1", "shift:nan", "flip:1", "zoom:1",
+     "shift:1,shift:2", "none,flip"],
+)  # fmt: skip
+def test_descriptions_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="--augment"):
+        parse_augmentation(text)
