@@ -28,8 +28,11 @@ seen = 0
 for logits in classifier.stream_logits(ImageSet("many", many, None, ()), samples=samples):
     seen += logits.shape[1]
 assert seen == images
-scale = 1 if sys.platform == "darwin" else 1024
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale)
+try:  # unlike ru_maxrss it starts anew when a process is replaced
+    status = open("/proc/self/status").read()
+    print(int(status.partition("VmHWM:")[2].split()[0]) * 1024)
+except OSError:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
@@ -40,10 +43,14 @@ def peak(passes: int, samples: int, images: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("passes", "samples", "images"), [(20, 5, 10), (2, 500, 10), (2, 5, 1_000_000)]
-)
-def test_memory_does_not_grow(passes: int, samples: int, images: int) -> None:
-    # 100 passes' or networks' worth of weights would be 650 MB, 1,000,000 images as
-    # floats 3 GB; 150 MB leave room for one chunk of outputs and the allocator.
-    assert peak(passes, samples, images) - peak(2, 5, 10) < 150e6
+@pytest.mark.parametrize(("passes", "samples"), [(20, 5), (2, 500)])
+def test_memory_does_not_grow(passes: int, samples: int) -> None:
+    # 100 passes' or networks' worth of weights would be 650 MB; 150 MB leave room for one
+    # chunk of outputs and the allocator.
+    assert peak(passes, samples, 10) - peak(2, 5, 10) < 150e6
+
+
+@pytest.mark.slow
+def test_a_million_images_take_the_memory_of_ten_thousand() -> None:
+    # As floats they would be 3 GB.
+    assert peak(2, 5, 1_000_000) < 1.2 * peak(2, 5, 10_000)
