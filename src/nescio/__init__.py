@@ -10,7 +10,6 @@ names is used, so that ``import nescio`` is quick.
 """
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 from nescio.errors import (
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     )
     from nescio.training import fit
 
-__version__ = _version("nescio")
+__version__: str
 
 _HOMES = {
     "nescio.classifier": ("Classifier", "TrainingRecord", "load_model"),
@@ -100,6 +99,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # takes a tenth of what nescio --help may
+
+        return version("nescio")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'nescio' has no attribute {name!r}")
     value = getattr(import_module(_HOME_OF[name]), name)

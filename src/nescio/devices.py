@@ -96,7 +96,9 @@ def _has_matrix_units(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
-    full = torch.ones(512, 1024)
+    # Large enough to keep matrix units busy; a processor that must emulate bfloat16 takes
+    # some ten times longer for it, and one image should not wait for that.
+    full = torch.ones(256, 512)
     half = full.bfloat16()
     return _seconds(lambda: full @ full.T) > WORTHWHILE * _seconds(lambda: half @ half.T)
 
@@ -108,4 +110,4 @@ def _seconds(work: Callable[[], object]) -> float:
         return time.perf_counter() - start
 
     once()  # the first call chooses and prepares a kernel
-    return median(once() for _ in range(5))
+    return median(once() for _ in range(3))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from nescio import __version__
+import nescio
 from nescio.cli.console import print_error
 from nescio.cli.demo import demo
 from nescio.cli.evaluate import evaluate
@@ -45,7 +45,8 @@ app = App(
         "letters, notmnist), a folder with one subfolder a class, an .npz or an IDX file. "
         "Begin with: nescio demo"
     ),
-    version=__version__,
+    version=lambda: nescio.__version__,
+    help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
 for _command in (demo, train, evaluate, predict, info, reproduce):

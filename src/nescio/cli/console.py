@@ -6,22 +6,16 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 from nescio.progress import SILENT, Reporter, Task
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 PLAIN_SECONDS = 10.0
 """When piped, how often a line tells that work goes on."""
@@ -61,6 +55,16 @@ class BarReporter:
     @contextmanager
     def task(self, description: str, total: int | None, unit: str) -> Iterator[Task]:
         """A bar that stays, finished, when the work is done."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         progress = Progress(
             SpinnerColumn(finished_text="[green]✓[/]"),
             TextColumn("{task.description}"),
