@@ -24,6 +24,7 @@ from nescio.inference import (
 )
 from nescio.inference.engine import ENGINES, EngineOptions
 from nescio.inference.scale import SCALE_MAPS
+from nescio.network import lay_out
 from nescio.prediction import SampledNetworks, stream_logits
 
 LEARNING_RATE = 1e-3
@@ -113,7 +114,7 @@ class Nescio:
         random: str = "all",
         options: EngineOptions | None = None,
     ) -> None:
-        self.network = network
+        self.network = network = lay_out(network)  # as nescio.fit does
         model = BayesianNetwork(network, NormalPrior(1.0), Categorical(), size, random=random)
         chosen = random_parameters(network, random)
         self.guide = MeanField.around(

@@ -169,6 +169,12 @@ def test_predictions_do_not_depend_on_company(cli: Cli, model_file: Path, folder
         (["train", "digits", "--out", "m", "--rule", "median:1.5"], "threshold must be between"),
         (["train", "digits", "--out", "m", "--rule", "0:0.5"], "quantile must be between"),
         (["train", "digits", "--out", "m", "--device", "tpu"], "not on this machine"),
+        (["train", "digits", "--out", "m", "--augment", "twist:2"], "expected none, or shift:"),
+        (["train", "digits", "--out", "m", "--estimator", "global"], "global"),
+        (
+            ["train", "digits", "--out", "m", "--engine", "pyro", "--estimator", "local"],
+            "--estimator must be shared",
+        ),
         (["train", "digits", "--out", "."], "is a folder"),
         (["evaluate", "none.nescio", "digits"], "no such model file"),
         (["predict", "none.nescio", "x.png"], "no such model file"),
@@ -243,6 +249,56 @@ def test_an_image_of_another_size_and_colour_is_adapted(
     status, out, _ = cli("predict", model_file, path, "--json", "--samples", "3")
     assert status == 0
     assert json.loads(out)["image"] == str(path)
+
+
+def test_choices_of_training_are_recorded(
+    cli: Cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_compiler(_: object) -> None:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr("torch.compile", lambda _: no_compiler)
+    model = tmp_path / "m.nescio"
+    status, _, err = cli(
+        "train", folder, "--out", model, *QUICK, "--augment", "shift:1,flip", "--estimator",
+        "flipout", "--random", "head", "--compile",
+    )  # fmt: skip
+    assert status == 0, err
+    assert err.count("--compile: the network cannot be compiled here") == 1
+    recipe = json.loads(cli("info", model, "--json")[1])["recipe"]
+    assert recipe["augment"] == "shift:1,flip"
+    assert recipe["estimator"] == "flipout"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("return self.layer(x.flatten(1)), x", "must give one tensor of logits, got tuple"),
+        ("return x.flatten(1) @ self.held[0].T", "layer 'layer' (Linear) does not compute with"),
+        ("return self.layer(x.flatten(1)).sigmoid().add_(1).mul_(2)", "in place"),
+        ("return torch.empty(2**55)", "out of memory while training; lower --batch-size"),
+    ],
+)
+def test_networks_that_do_not_work_leave_no_model(
+    cli: Cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str]
+) -> None:
+    body, words = case
+    (tmp_path / "broken.py").write_text(
+        "import torch\n"
+        "class Broken(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layer = torch.nn.Linear(36, 3)\n"
+        "        self.held = [self.layer.weight]\n"
+        "    def forward(self, x):\n"
+        f"        {body}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    model = tmp_path / "m.nescio"
+    said = cli.fails("train", folder, "--out", model, *QUICK, "--network", "broken:Broken")
+    assert words in said
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".nescio"] == []
 
 
 def test_help_teaches(cli: Cli) -> None:

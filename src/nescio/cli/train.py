@@ -75,7 +75,9 @@ def train(
     engine
         torch: the same ELBO and gradient, fast. pyro: the defining program. [torch; article: pyro]
     compiled
-        Compile the network first (takes a minute; pays on a GPU and for long training).
+        Compile the network for training by torch.compile. It takes half a minute to begin; on the
+        processors measured (see docs/performance.md) it did not pay. Without a compiler training
+        goes on as usual.
     rule
         The rule to put in force: calibrated, none, or QUANTILE:THRESHOLD such as median:0.2.
     max_refusal

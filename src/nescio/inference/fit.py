@@ -111,7 +111,8 @@ def fit_guide(
 
     Raises:
         DataError: No images, or no labels.
-        ArchitectureError: The network does not fit the images or the classes.
+        ArchitectureError: The network does not fit the images or the classes, or cannot
+            run with sampled weights.
         OutOfMemoryError: The memory does not hold a step.
         DivergenceError: The loss was not finite within the first pass.
         KeyboardInterrupt: Within the first pass.
