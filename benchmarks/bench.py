@@ -51,6 +51,7 @@ MAKERS: dict[str, Maker] = {
     "plain network": Plain,
     "nescio": Nescio,
     "nescio, head only": partial(Nescio, random="head"),
+    "nescio, exp scales": partial(Nescio, scale="exp"),
     "nescio, flipout": partial(Nescio, options=EngineOptions(estimator="flipout")),
     "nescio, local": partial(Nescio, options=EngineOptions(estimator="local")),
     "nescio, compiled": partial(Nescio, options=EngineOptions(compiled=True)),
@@ -65,7 +66,7 @@ MAKERS: dict[str, Maker] = {
 }
 
 
-STEPS_ONLY = {"nescio, flipout", "nescio, local", "nescio, compiled"}
+STEPS_ONLY = {"nescio, exp scales", "nescio, flipout", "nescio, local", "nescio, compiled"}
 """They differ from nescio in training alone: predictions are not timed again."""
 
 

@@ -110,15 +110,17 @@ class Nescio:
         self,
         network: nn.Module,
         size: int,
+        *,
         engine: str = "torch",
         random: str = "all",
         options: EngineOptions | None = None,
+        scale: str = DEFAULT.scale,
     ) -> None:
         self.network = network = lay_out(network)  # as nescio.fit does
         model = BayesianNetwork(network, NormalPrior(1.0), Categorical(), size, random=random)
         chosen = random_parameters(network, random)
         self.guide = MeanField.around(
-            {n: p.detach() for n, p in chosen.items()}, 0.05, SCALE_MAPS[DEFAULT.scale]
+            {n: p.detach() for n, p in chosen.items()}, 0.05, SCALE_MAPS[scale]
         )
         self.engine = ENGINES[engine](model, self.guide, options)
         self.fixed = [p for n, p in network.named_parameters() if n not in chosen]

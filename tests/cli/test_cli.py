@@ -261,11 +261,12 @@ def test_choices_of_training_are_recorded(
     model = tmp_path / "m.nescio"
     status, _, err = cli(
         "train", folder, "--out", model, *QUICK, "--augment", "shift:1,flip", "--estimator",
-        "flipout", "--random", "head", "--compile",
+        "flipout", "--random", "head", "--scale", "exp", "--compile",
     )  # fmt: skip
     assert status == 0, err
     assert err.count("--compile: the network cannot be compiled here") == 1
     recipe = json.loads(cli("info", model, "--json")[1])["recipe"]
+    assert recipe["scale"] == "exp"
     assert recipe["augment"] == "shift:1,flip"
     assert recipe["estimator"] == "flipout"
 

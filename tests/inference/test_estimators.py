@@ -263,7 +263,7 @@ def optimum() -> tuple[Tensor, Tensor]:
         {},
         {"estimator": "local"},
         {"estimator": "flipout"},
-        {"scale": "softplus"},
+        {"scale": "exp"},
         {"engine": "pyro"},
     ],
 )

@@ -119,9 +119,7 @@ def test_adaptive_sampling_decides_as_all_networks_would(
         assert torch.equal(adaptive.verdicts.unfamiliar, fixed.verdicts.unfamiliar)
         assert set(fixed.samples.tolist()) == {100}
         assert set(adaptive.samples.tolist()) <= {12, 16, 24, 32, 48, 64, 100}
-        # A third at least settle early: noise, to which this small network is indifferent, and
-        # images near a threshold take all.
-        assert float((adaptive.samples < 100).float().mean()) > 1 / 3
+        assert float(adaptive.samples.float().mean()) < 60
     # What it says of an image comes from the first networks, in the order of the images.
     for count in adaptive.samples.unique().tolist():
         first = classifier.predict_samples(images, samples=count).mean(0)

@@ -42,6 +42,7 @@ class EngineOptions:
         estimator: Which sampled networks the images of a batch go through.
         compiled: Whether to compile the network by ``torch.compile``.
         reporter: Told where that is not possible.
+        generator: Of the weight noise, on the device of the weights; PyTorch's own for ``None``.
     """
 
     kl_weight: float = 1.0
@@ -50,6 +51,7 @@ class EngineOptions:
     estimator: Estimator = "shared"
     compiled: bool = False
     reporter: Reporter = SILENT
+    generator: torch.Generator | None = None
 
 
 class Engine(Protocol):
@@ -72,7 +74,8 @@ class Engine(Protocol):
 class PyroEngine:
     """Runs the Pyro program and differentiates through it.
 
-    It is the definition: always float32, one network a step, not compiled.
+    It is the definition: always float32, one network a step, not compiled. Pyro's handlers
+    are global, so only one thread may run it at a time.
     """
 
     def __init__(
@@ -135,7 +138,11 @@ class TorchEngine:
         leaf: Leaf = "scale" if self.options.estimator == "local" else "deviation"
         if self.options.estimator != "shared":
             self._network, per_image = with_per_image_layers(
-                self.bayesian.network, priors, self.options.estimator, x[:2]
+                self.bayesian.network,
+                priors,
+                self.options.estimator,
+                x[:2],
+                self.options.generator,
             )
         self._sites = [
             Site(
@@ -148,7 +155,7 @@ class TorchEngine:
             for name, prior in priors.items()
         ]
         noisy = [site.loc for site in self._sites if site.needs_noise]
-        self._noise = Noise(noisy, x.device)
+        self._noise = Noise(noisy, x.device, self.options.generator)
 
     def _draw(self) -> dict[str, Tensor]:
         """The leaves of the graph, under the names that the network knows them by."""

@@ -52,8 +52,16 @@ class PerImage(nn.Module):
     Their values come from outside, by :func:`torch.func.functional_call`.
     """
 
-    def __init__(self, layer: nn.Module, random: Collection[str], *, flipout: bool) -> None:
+    def __init__(
+        self,
+        layer: nn.Module,
+        random: Collection[str],
+        *,
+        flipout: bool,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
+        self._generator = generator
         self._layer = (layer,)  # in a tuple: it must not be registered as a submodule
         self._flipout = flipout
         for name, parameter in layer.named_parameters(recurse=False):
@@ -67,7 +75,7 @@ class PerImage(nn.Module):
             deviation = self._run(x * self._signs(x), self._spreads())
             return self._means(x) + deviation * self._signs(deviation)
         variance = self._run(x.square(), {n: s.square() for n, s in self._spreads().items()})
-        noise = torch.randn_like(variance)
+        noise = torch.empty_like(variance).normal_(generator=self._generator)
         return self._means(x) + variance.clamp_min(TINY).sqrt() * noise
 
     def _means(self, x: Tensor) -> Tensor:
@@ -87,7 +95,8 @@ class PerImage(nn.Module):
         """One random sign for each image and feature, the same at all positions."""
         features = x.ndim - 1 if isinstance(self._layer[0], nn.Linear) else 1
         kept = [size if axis in (0, features) else 1 for axis, size in enumerate(x.shape)]
-        return torch.randint(2, kept, device=x.device, dtype=x.dtype).mul_(2).sub_(1)
+        signs = torch.randint(2, kept, device=x.device, dtype=x.dtype, generator=self._generator)
+        return signs.mul_(2).sub_(1)
 
     def _run(self, x: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         output: Tensor = functional_call(self._layer[0], parameters, (x,))
@@ -95,7 +104,11 @@ class PerImage(nn.Module):
 
 
 def with_per_image_layers(
-    network: nn.Module, random: Collection[str], estimator: Estimator, x: Tensor
+    network: nn.Module,
+    random: Collection[str],
+    estimator: Estimator,
+    x: Tensor,
+    generator: torch.Generator | None = None,
 ) -> tuple[nn.Module, frozenset[str]]:
     """``network`` with per-image layers where they can be; all else is shared with it.
 
@@ -104,19 +117,21 @@ def with_per_image_layers(
         random: Names of its random parameters.
         estimator: ``local`` or ``flipout``.
         x: ``(n, K, H, W)``, a few images to see which layers run, and how often.
+        generator: Of the noise; PyTorch's own for ``None``.
 
     Returns:
         The other network, and the names of the random parameters of those layers.
     """
     paths = _layers_that_run_once(network, random, x)
-    twin = network
+    other = network
     chosen: set[str] = set()
     for path in paths:
         layer = network.get_submodule(path)
         names = [n for n, _ in layer.named_parameters(recurse=False) if _join(path, n) in random]
-        twin = replaced(twin, path, PerImage(layer, names, flipout=estimator == "flipout"))
+        per_image = PerImage(layer, names, flipout=estimator == "flipout", generator=generator)
+        other = replaced(other, path, per_image)
         chosen.update(_join(path, name) for name in names)
-    return twin, frozenset(chosen)
+    return other, frozenset(chosen)
 
 
 def _layers_that_run_once(network: nn.Module, random: Collection[str], x: Tensor) -> list[str]:

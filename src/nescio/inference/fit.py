@@ -11,11 +11,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from nescio.data import ImageSet, parse_augmentation, to_float
 from nescio.devices import explain_memory
 from nescio.errors import DataError, DivergenceError
-from nescio.inference.elbo import estimate_elbo
 from nescio.inference.engine import ENGINES, Engine, EngineOptions
 from nescio.inference.guide import MeanField
 from nescio.inference.likelihood import Categorical, Likelihood
@@ -144,6 +144,7 @@ def fit_guide(
                 estimator=recipe.estimator,
                 compiled=compiled,
                 reporter=reporter,
+                generator=torch.Generator(device).manual_seed(derive(seed, Stream.WEIGHT_NOISE)),
             ),
         )
         return run.all_epochs(reporter)
@@ -253,13 +254,14 @@ class _Run:
 
     @torch.no_grad()
     def _probe(self, batch: Tensor) -> Tensor:
-        """The ELBO of one batch under the present state, which it leaves as it is."""
+        """0 where the present state and its outputs on one batch are numbers, else NaN."""
         self.network.eval()
-        x, y = to_float(self.images[batch]), self.labels[batch]
-        value = estimate_elbo(self.bayesian.model, self.guide, x, y).value
+        output: Tensor = functional_call(
+            self.network, dict(self.guide.loc), (to_float(self.images[batch]),)
+        )
         self.network.train()
-        # 0 for a number, NaN for what is none.
-        return value * 0.0 + self._zeros(1)
+        sums = [value.sum() for value in (output, *self.guide.parameters(), *self.fixed)]
+        return torch.stack(sums).sum() * 0.0 + self._zeros(1)
 
     def _initial_guide(self, start: torch.Generator) -> MeanField:
         parameters = {

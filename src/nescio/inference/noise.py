@@ -29,7 +29,13 @@ class Noise:
     *Evolution strategies*, 3, read their noise from a table that never changes.)
     """
 
-    def __init__(self, like: Sequence[Tensor], device: torch.device) -> None:
+    def __init__(
+        self,
+        like: Sequence[Tensor],
+        device: torch.device,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self._generator = generator
         self._like = [torch.empty_like(tensor, device="meta") for tensor in like]
         self._lengths = [-(-tensor.numel() // ALIGNMENT) * ALIGNMENT for tensor in like]
         self._total = sum(self._lengths)
@@ -38,17 +44,17 @@ class Noise:
         self._fresh = self._total // USES if in_ring else 0
         self._place = 0
         if in_ring:
-            self._buffer.normal_()
+            self._buffer.normal_(generator=generator)
 
     def __call__(self) -> list[Tensor]:
         """The noise of one step; it is overwritten by the next call."""
         if not self._fresh:
-            return [part.normal_() for part in self._stretch(0)]
+            return [part.normal_(generator=self._generator) for part in self._stretch(0)]
         end = min(self._place + self._fresh, len(self._buffer))
-        self._buffer[self._place : end].normal_()
+        self._buffer[self._place : end].normal_(generator=self._generator)
         self._place = end % len(self._buffer)
         places = self._total // ALIGNMENT + 1
-        return self._stretch(int(torch.randint(places, ())) * ALIGNMENT)
+        return self._stretch(int(torch.randint(places, (), generator=self._generator)) * ALIGNMENT)
 
     def _stretch(self, start: int) -> list[Tensor]:
         parts = []

@@ -95,7 +95,7 @@ class Recipe:
             f"--estimator must be one of {', '.join(ESTIMATORS)}",
             self.estimator,
         )
-        _require(self.scale in SCALE_MAPS, "the scale must be softplus or exp", self.scale)
+        _require(self.scale in SCALE_MAPS, "--scale must be softplus or exp", self.scale)
         _require(
             self.engine == "torch" or self.estimator == "shared",
             "--engine pyro runs one network a step, so --estimator must be shared",
@@ -156,7 +156,6 @@ DEFAULT = Recipe(
     forced_samples=None,
     calibration=0.1,
     rule="calibrated",
-    scale="exp",
 )
 """The ELBO as it is, without tempering."""
 

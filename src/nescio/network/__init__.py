@@ -8,7 +8,7 @@ from nescio.network.architectures import cnn, mlp
 from nescio.network.build import ARCHITECTURES, OWN, NetworkSpec, build, check_fit, first_line
 from nescio.network.layout import channels_last, convolves, lay_out
 from nescio.network.lifting import check_lifting
-from nescio.network.surgery import replaced
+from nescio.network.surgery import replaced, twin
 
 __all__ = [
     "ARCHITECTURES",
@@ -24,4 +24,5 @@ __all__ = [
     "lay_out",
     "mlp",
     "replaced",
+    "twin",
 ]

@@ -1,4 +1,4 @@
-"""Networks with one part replaced, without a change to the original."""
+"""Other networks from one, which stays as it is: with a part replaced, or objects of its own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ import copy
 from torch import nn
 
 
+def twin(network: nn.Module) -> nn.Module:
+    """The same network in module objects of its own; parameters and buffers are shared.
+
+    :func:`torch.func.functional_call` puts other weights into a module for as long as it
+    runs, so threads that call the same module at once would meet each other's weights.
+    """
+    tensors = (*network.parameters(), *network.buffers())
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+
+
 def replaced(network: nn.Module, path: str, module: nn.Module) -> nn.Module:
     """``network`` with another module at ``path``; all else is shared, nothing is changed."""
     if not path:
         return module
     name, _, rest = path.partition(".")
-    twin = copy.copy(network)
+    other = copy.copy(network)
     child = replaced(network.get_submodule(name), rest, module)
-    twin._modules = {**network._modules, name: child}
-    return twin
+    other._modules = {**network._modules, name: child}
+    return other

@@ -20,7 +20,7 @@ from nescio.data.images import to_float
 from nescio.devices import explain_memory, lowered
 from nescio.errors import ArchitectureError, UsageError
 from nescio.inference.guide import Guide
-from nescio.network import channels_last, convolves
+from nescio.network import channels_last, convolves, twin
 from nescio.prediction.cut import Cut, cut_network
 from nescio.progress import SILENT, Reporter, Task
 from nescio.randomness import Stream, generator
@@ -112,7 +112,7 @@ class SampledNetworks:
         """
         device = next(network.parameters()).device
         few = to_float(images[:2].to(device))
-        cut = cut_network(network, guide.names, few)
+        cut = cut_network(twin(network), guide.names, few)
         features = cut.features(few)
         width = features[:1].numel() if len(few) else 1
         version = features._version
