@@ -254,13 +254,14 @@ class _Run:
 
     @torch.no_grad()
     def _probe(self, batch: Tensor) -> Tensor:
-        """0 where the present state and its outputs on one batch are numbers, else NaN."""
+        """0 where the present state and its log-likelihood on one batch are numbers, else NaN."""
         self.network.eval()
         output: Tensor = functional_call(
             self.network, dict(self.guide.loc), (to_float(self.images[batch]),)
         )
         self.network.train()
-        sums = [value.sum() for value in (output, *self.guide.parameters(), *self.fixed)]
+        fits = self.bayesian.likelihood(output).log_prob(self.labels[batch])
+        sums = [value.sum() for value in (fits, *self.guide.parameters(), *self.fixed)]
         return torch.stack(sums).sum() * 0.0 + self._zeros(1)
 
     def _initial_guide(self, start: torch.Generator) -> MeanField:
