@@ -1,7 +1,7 @@
 """The order in memory in which convolutions are fastest: channels last.
 
-It changes no value, only which kernels run. On one CPU core the ``cnn``'s forward and
-backward pass took a quarter less time, and a forward pass alone more than a third less.
+It changes no value, only which kernels run. On one CPU core a forward pass of the ``cnn`` over
+512 images took a fifth less time; a training step took as long as before.
 """
 
 from __future__ import annotations
