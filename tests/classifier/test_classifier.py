@@ -263,14 +263,14 @@ def test_threads_do_not_meet(classifier: nescio.Classifier, data: Dataset) -> No
     seeds = range(8)
     assert data.test is not None
     images = data.test
+    # Built beforehand: PyTorch draws initial weights from one generator for all threads.
+    network = small_network()
 
     def predict(seed: int) -> torch.Tensor:
         return classifier.predict_samples(images, samples=20, seed=seed, batch_size=16)
 
     def train(seed: int) -> torch.Tensor:
         recipe = replace(QUICK, epochs=3)
-        # Built beforehand: PyTorch draws initial weights from one generator for all threads.
-        network = small_network()
         return nescio.fit(network, data, recipe=recipe, samples=2, seed=seed).guide.loc["3.weight"]
 
     for work in (predict, train):
