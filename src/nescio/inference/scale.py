@@ -49,6 +49,7 @@ class Softplus:
         """See :class:`ScaleMap`."""
         if out is None:
             return torch.nn.functional.softplus(raw)
+        # PyTorch's type stubs leave out the argument that its function has.
         result: Tensor = torch.nn.functional.softplus(raw, out=out)  # type: ignore[call-arg]
         return result
 
@@ -78,10 +79,10 @@ class Exponential:
     def pull_back(
         self,
         gradient: Tensor,
-        raw: Tensor,  # noqa: ARG002
+        raw: Tensor,  # noqa: ARG002 - its slope is known from the scale
         scale: Tensor,
         entropy: float,
-        scratch: Tensor,  # noqa: ARG002
+        scratch: Tensor,  # noqa: ARG002 - nothing is to be kept between
     ) -> None:
         """The slope is the scale, so that of ``-log(scale)`` is -1."""
         gradient.mul_(scale).sub_(entropy)
