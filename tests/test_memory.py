@@ -20,7 +20,9 @@ train = ImageSet(
     torch.arange(1000) % 10,
     tuple("abcdefghij"),
 )
-recipe = replace(nescio.DEFAULT, epochs=passes, minimum_steps=0)
+recipe = replace(
+    nescio.DEFAULT, epochs=passes, minimum_steps=0, random="all", augment="none"
+)
 classifier = nescio.fit("mlp", train, recipe=recipe, samples=samples, max_refusal=0.1)
 # One image, repeated without a copy: the stream alone is measured.
 many = torch.zeros(1, 1, 28, 28, dtype=torch.uint8).expand(images, 1, 28, 28)

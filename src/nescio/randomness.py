@@ -28,6 +28,7 @@ class Stream(IntEnum):
     WEIGHT_NOISE = 6
     PREDICTION = 7
     AUGMENT = 8
+    CALIBRATION = 9
 
 
 def derive(seed: int, stream: Stream, index: int = 0) -> int:

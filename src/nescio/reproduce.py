@@ -18,7 +18,7 @@ from nescio.data import Dataset, load
 from nescio.errors import DownloadError
 from nescio.evaluation import Evaluation, Interval, exact_share
 from nescio.progress import SILENT, Reporter
-from nescio.training import fit
+from nescio.training import find_recipe, fit
 
 NOISE_IMAGES = 10_000
 """How many noise images are tried; the article took 100."""
@@ -141,7 +141,7 @@ def reproduce(
     for name in ("article", "default"):
         reporter.note(f"the {name} recipe")
         classifier = fit(
-            "mlp",
+            find_recipe(name).network,
             dataset,
             recipe=name,
             samples=samples,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,24 +11,24 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nescio.classifier import SAMPLES, Classifier, TrainingRecord
-from nescio.data import Dataset, ImageSet, Splits, load, split
+from nescio.classifier import (
+    CONFIDENCE,
+    MAX_REFUSAL,
+    SAMPLES,
+    Classifier,
+    Promises,
+    TrainingRecord,
+    calibrate_classifier,
+)
+from nescio.data import Dataset, ImageSet, Splits, load, split, suitable_augmentation
 from nescio.devices import choose_device, choose_precision
 from nescio.errors import DataError, UsageError
+from nescio.familiarity import fit_familiarity
 from nescio.inference import RECIPES, Fit, Likelihood, Prior, Recipe, fit_guide
 from nescio.network import OWN, NetworkSpec, build
 from nescio.prediction import check_samples
 from nescio.progress import SILENT, Reporter
-from nescio.refusal import (
-    CalibratedRule,
-    NeverRefuse,
-    conformal_threshold,
-    images_needed,
-    parse_rule,
-)
-
-MAX_REFUSAL = 0.01
-"""The share of familiar images that the familiarity gate may refuse, unless told otherwise."""
+from nescio.refusal import NeverRefuse, parse_rule
 
 TEST_FRACTION = 0.15
 """The share left out for ``evaluate`` of a set that has no test split of its own."""
@@ -41,6 +42,10 @@ def fit(
     prior: Prior | None = None,
     likelihood: Likelihood | None = None,
     max_refusal: float = MAX_REFUSAL,
+    max_risk: float | None = None,
+    confidence: float = CONFIDENCE,
+    per_class: bool = False,
+    stages: Sequence[str] | None = None,
     image_size: int | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
@@ -61,6 +66,12 @@ def fit(
         likelihood: Instead of the categorical one.
         max_refusal: The share of familiar images that the familiarity gate of the
             calibrated rule may refuse.
+        max_risk: The error rate that is promised among accepted familiar images; ``None``
+            for no promise.
+        confidence: With which it is promised.
+        per_class: Whether both are promised for each class.
+        stages: Where the network is read for familiarity: ``image``, paths of layers, and
+            ``output``; ``None`` finds them.
         image_size: Bring images to this many pixels a side.
         samples: How many networks are drawn for calibration.
         seed: Of the splits, the fit and the predictions.
@@ -80,9 +91,10 @@ def fit(
     """
     recipe = find_recipe(recipe)
     # A bad promise must fail before the training that it would waste.
-    conformal_threshold(torch.zeros(0), max_refusal)
+    promises = Promises(max_refusal, max_risk, confidence, per_class)
     check_samples(samples)
-    parse_rule(recipe.rule, CalibratedRule(0.0, max_refusal, 0, samples))
+    if recipe.rule != "calibrated":
+        parse_rule(recipe.rule)
     place = choose_device(device)
     dataset = _as_dataset(data, image_size, seed, reporter)
     test_fraction = TEST_FRACTION if dataset.test is None else 0.0
@@ -92,6 +104,17 @@ def fit(
         splits.train.preprocessing.shape,
         len(dataset.classes),
     )
+    if recipe.augment == "auto":
+        side = max(splits.train.images.shape[-2:])
+        recipe = replace(recipe, augment=suitable_augmentation(dataset.name, side))
+    calibrates = len(splits.calibration) > 0
+    if calibrates:
+        promises.check_images(len(splits.calibration), len(dataset.classes))
+    elif recipe.rule == "calibrated" or max_risk is not None:
+        raise DataError(
+            f"{dataset.name}: the calibrated rule needs calibration images; "
+            "keep a share for calibration, or choose another rule"
+        )
     module = build(spec, seed) if isinstance(network, str) else network
     fitted = fit_guide(
         module,
@@ -120,7 +143,23 @@ def fit(
         record=record,
         precision=precision,
     )
-    return _calibrate(classifier, splits.calibration, max_refusal, samples, reporter)
+    if calibrates:
+        familiarity = fit_familiarity(
+            fitted.network,
+            fitted.guide.loc,
+            splits.train,
+            classes=len(dataset.classes),
+            stages=stages,
+            reporter=reporter,
+        )
+        classifier = calibrate_classifier(
+            replace(classifier, familiarity=familiarity),
+            splits.calibration,
+            promises,
+            samples=samples,
+            reporter=reporter,
+        )
+    return replace(classifier, rule=parse_rule(recipe.rule, classifier.calibrated))
 
 
 def find_recipe(recipe: Recipe | str) -> Recipe:
@@ -168,37 +207,3 @@ def library_versions() -> dict[str, str]:
     names = {"nescio": "nescio", "torch": "torch", "pyro": "pyro-ppl", "numpy": "numpy"}
     found = {name: version(package) for name, package in names.items()}
     return {**found, "python": platform.python_version()}
-
-
-def _calibrate(
-    classifier: Classifier,
-    calibration: ImageSet,
-    max_refusal: float,
-    samples: int,
-    reporter: Reporter,
-) -> Classifier:
-    """Set the familiarity gate from images held out of training; put the rule in force."""
-    calibrated = None
-    if len(calibration):
-        decisions = classifier.decide(
-            calibration, samples=samples, reporter=reporter, description="calibrating"
-        )
-        threshold = conformal_threshold(decisions.scores["mutual_information"], max_refusal)
-        calibrated = CalibratedRule(threshold, max_refusal, len(calibration), samples)
-        if not calibrated.familiarity_gate:
-            reporter.note(
-                f"{len(calibration)} calibration images are too few to promise that at most "
-                f"{100 * max_refusal:g} % of familiar images are refused "
-                f"({images_needed(max_refusal)} are needed): nothing will be refused as "
-                "unfamiliar; give more images, or a larger --max-refusal"
-            )
-    elif classifier.recipe.rule == "calibrated":
-        raise DataError(
-            f"{classifier.record.data}: the calibrated rule needs calibration images; "
-            "keep a share for calibration, or choose another rule"
-        )
-    return replace(
-        classifier,
-        calibrated=calibrated,
-        rule=parse_rule(classifier.recipe.rule, calibrated),
-    )

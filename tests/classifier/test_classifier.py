@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from tests_support import QUICK, QUICK_ARTICLE, small_network, stripes
+from tests_support import QUICK, QUICK_ARTICLE, calibrated_rule, small_network, stripes
 from torch import nn
 
 import nescio
@@ -45,7 +45,7 @@ def test_evaluation_json_has_the_contracts_keys(
 
 
 def test_nothing_accepted_is_said_not_nan(classifier: nescio.Classifier, data: Dataset) -> None:
-    result = classifier.evaluate(data, rule=nescio.CalibratedRule(-1.0, 0.01, 99, 5), samples=5)
+    result = classifier.evaluate(data, rule=calibrated_rule(-1.0), samples=5)
     assert result.refused == 150
     assert result.accepted_accuracy is None
     assert result.to_json()["accepted_accuracy"] is None
@@ -59,7 +59,8 @@ def test_calibration_is_within_its_promise(classifier: nescio.Classifier) -> Non
     assert float(refused) < 0.15
     rule = classifier.calibrated
     assert rule is not None
-    assert (rule.max_refusal, rule.calibration_images, rule.samples) == (0.05, 60, 20)
+    bound = rule.calibrated_on
+    assert (rule.max_refusal, bound.images, bound.samples) == (0.05, 60, 20)
     assert classifier.rule is rule
 
 
@@ -77,7 +78,7 @@ def test_too_few_calibration_images_are_told(data: Dataset) -> None:
     assert not fitted.calibrated.familiarity_gate
     assert "6 calibration images are too few" in notes[0]
     assert "(99 are needed)" in notes[0]
-    assert fitted.rule.to_json()["threshold"] is None
+    assert fitted.rule.to_json()["unfamiliar"] == ["all"]
 
 
 def test_the_articles_recipe(data: Dataset) -> None:
@@ -201,6 +202,10 @@ def test_predictions_are_bit_equal_after_loading(
         assert getattr(loaded, field) == getattr(classifier, field)
     assert loaded.record.history == classifier.record.history
     assert torch.equal(loaded.record.seen, classifier.record.seen)
+    first, second = classifier.decide(images), loaded.decide(images)
+    assert first.stages == second.stages == ("image", "2", "output")
+    for name, score in first.scores.items():
+        assert torch.equal(score, second.scores[name])
 
 
 def test_all_parts_of_a_network_are_kept(tmp_path: Path, data: Dataset) -> None:
@@ -294,15 +299,18 @@ def test_a_convolutional_network_of_colour_images_is_bit_equal_after_loading(
         assert torch.equal(loaded.guide.loc[name], loc)
 
 
-def test_a_file_of_the_first_format_has_softplus_scales(model_file: Path, tmp_path: Path) -> None:
-    recipe = {k: v for k, v in read_header(model_file)["recipe"].items() if k != "scale"}
-    old = nescio.load_model(rewrite(model_file, tmp_path / "old", format=1, recipe=recipe))
-    recipe["scale"] = "exp"
-    new = nescio.load_model(rewrite(model_file, tmp_path / "new", recipe=recipe))
-    assert (old.recipe.scale, new.recipe.scale) == ("softplus", "exp")
-    raw = new.guide.raw_scale["1.weight"]
-    assert torch.equal(old.guide.scale("1.weight"), torch.nn.functional.softplus(raw))
-    assert torch.equal(new.guide.scale("1.weight"), raw.exp())
+def test_a_file_of_an_earlier_format(model_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"earlier nescio \(format 2\).*train it again"):
+        nescio.load_model(rewrite(model_file, tmp_path / "old", format=2))
+
+
+def test_parts_that_do_not_match(model_file: Path, tmp_path: Path, data: Dataset) -> None:
+    other = nescio.fit("mlp", data, recipe=replace(QUICK, epochs=1), samples=2)
+    assert other.calibrated is not None
+    for name in ("rule", "calibrated"):
+        swapped = rewrite(model_file, tmp_path / name, **{name: other.calibrated.to_json()})
+        with pytest.raises(ModelFileError, match="thresholds were set on another posterior"):
+            nescio.load_model(swapped)
 
 
 def rewrite(model_file: Path, target: Path, **changes: object) -> Path:

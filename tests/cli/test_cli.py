@@ -58,7 +58,7 @@ def test_train_evaluate_predict_info(cli: Cli, folder: Path, tmp_path: Path) -> 
     model = tmp_path / "new" / "m.nescio"
     status, out, err = cli("train", folder, "--out", model, *QUICK)
     assert status == 0, err
-    assert "mlp on stripes, 93 training and 9 calibration images, 3 classes, 2 passes" in out
+    assert "cnn on stripes, 93 training and 9 calibration images, 3 classes, 2 passes" in out
     assert "pass 2/2: ELBO" in err
 
     status, out, err = cli(
@@ -78,9 +78,9 @@ def test_train_evaluate_predict_info(cli: Cli, folder: Path, tmp_path: Path) -> 
 
     status, out, _ = cli("info", model)
     assert status == 0
-    for words in ("40,963 random parameters", "6x6 grey", "left, right, top", "1 (the ELBO)"):
+    for words in ("4,611 random parameters", "6x6 grey", "left, right, top", "1 (the ELBO)"):
         assert words in out
-    assert json.loads(cli("info", model, "--json")[1])["format"] == 2
+    assert json.loads(cli("info", model, "--json")[1])["format"] == 3
 
 
 def test_same_seed_same_file(cli: Cli, folder: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_predict_json_in_input_order_with_errors(
     assert set(lines[1]) == {"image", "error"}
     assert set(lines[0]) == {
         "image", "label", "accepted", "reason", "proposed", "probability", "median", "scores",
-        "samples",
+        "samples", "nearest", "stage",
     }  # fmt: skip
     assert lines[0]["samples"] == 20
     assert sum(lines[0]["probability"].values()) == pytest.approx(1, abs=1e-4)
@@ -169,7 +169,10 @@ def test_predictions_do_not_depend_on_company(cli: Cli, model_file: Path, folder
         (["train", "digits", "--out", "m", "--rule", "median:1.5"], "threshold must be between"),
         (["train", "digits", "--out", "m", "--rule", "0:0.5"], "quantile must be between"),
         (["train", "digits", "--out", "m", "--device", "tpu"], "not on this machine"),
-        (["train", "digits", "--out", "m", "--augment", "twist:2"], "expected none, or shift:"),
+        (
+            ["train", "digits", "--out", "m", "--augment", "twist:2"],
+            "expected auto, none, or shift:",
+        ),
         (["train", "digits", "--out", "m", "--estimator", "global"], "global"),
         (
             ["train", "digits", "--out", "m", "--engine", "pyro", "--estimator", "local"],

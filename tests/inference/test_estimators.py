@@ -271,7 +271,16 @@ def test_posteriors_agree_on_a_small_problem(change: dict[str, str]) -> None:
     data = ImageSet(
         "pixel", PIXELS.to(torch.uint8)[:, None, None, None], DARK_OR_LIGHT, ("dark", "light")
     )
-    recipe = replace(DEFAULT, epochs=800, minimum_steps=0, batch_size=40, learning_rate=0.03)
+    recipe = replace(
+        DEFAULT,
+        epochs=800,
+        minimum_steps=0,
+        batch_size=40,
+        learning_rate=0.03,
+        random="all",
+        initial_scale=0.05,
+        augment="none",
+    )
     network = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(1, 2)))
     guide = fit_guide(network, data, replace(recipe, **change), seed=0).guide
     means, scales = optimum()

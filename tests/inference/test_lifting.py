@@ -25,7 +25,15 @@ from nescio.inference import (
 )
 from nescio.prediction import SampledNetworks, stream_logits
 
-RECIPE = replace(DEFAULT, epochs=2, minimum_steps=0, batch_size=8)
+RECIPE = replace(
+    DEFAULT,
+    epochs=2,
+    minimum_steps=0,
+    batch_size=8,
+    learning_rate=0.01,
+    random="all",
+    augment="none",
+)
 
 
 def images(count: int = 16, side: int = 4) -> ImageSet:

@@ -1,13 +1,17 @@
+import json
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests_support import calibrated_rule
 
 from nescio.errors import RuleError
 from nescio.refusal import (
-    CalibratedRule,
     Decisions,
     NeverRefuse,
     QuantileRule,
@@ -26,16 +30,17 @@ probabilities = hnp.arrays(
 unit = st.floats(0.01, 0.99)
 
 
-def decide(rule: object, p: torch.Tensor) -> Decisions:
+def decide(rule: object, p: torch.Tensor, evidence: torch.Tensor | None = None) -> Decisions:
     names = tuple("abcdefg"[: p.shape[-1]])
     return Decisions(
         classes=names,
-        verdicts=rule(p),  # type: ignore[operator]
+        verdicts=rule(p, evidence),  # type: ignore[operator]
         forced=p.mean(0).argmax(-1),
         probability=mean_probability(p),
         median=quantile_probability(p, 0.5),
         scores={"x": torch.zeros(p.shape[1])},
         samples=torch.full((p.shape[1],), len(p)),
+        stages=() if evidence is None else ("image", "output"),
     )
 
 
@@ -58,7 +63,7 @@ def test_the_articles_rule_by_hand() -> None:
     assert [d.reason for d in decisions] == [None, None, Reason.AMBIGUOUS]
     assert decisions[0].median == pytest.approx({"a": 0.85, "b": 0.05, "c": 0.10})
     assert decisions.refused == 1
-    assert str(decisions[2]) == "I don't know (ambiguous)"
+    assert str(decisions[2]) == "I don't know (ambiguous, perhaps a)"
     # The stricter rule: the 10th percentile of image 0's class a is 0.1 + 0.4 * 0.7 = 0.38.
     assert [d.accepted for d in decide(QuantileRule(0.1, 0.37), p)] == [True, False, False]
     assert [d.accepted for d in decide(QuantileRule(0.1, 0.39), p)] == [False, False, False]
@@ -107,17 +112,42 @@ def test_never_refuse() -> None:
 
 
 def test_the_calibrated_rule_by_hand() -> None:
-    sure = torch.tensor([0.98, 0.01, 0.01])
-    split = torch.eye(3)[[0, 1]]  # two sure networks that disagree: log 2 nats
-    unsure = torch.tensor([0.4, 0.35, 0.25])
-    p = torch.stack([torch.stack([sure, sure]), split, torch.stack([unsure, unsure])], 1)
-    decisions = decide(CalibratedRule(0.3, 0.01, 500, 2), p)
-    assert [d.reason for d in decisions] == [None, Reason.UNFAMILIAR, Reason.AMBIGUOUS]
-    assert [d.proposed for d in decisions] == [("a",), (), ("a", "b", "c")]
+    sure, unsure = torch.tensor([0.98, 0.01, 0.01]), torch.tensor([0.4, 0.35, 0.25])
+    p = torch.stack([sure, sure, unsure, unsure]).expand(2, 4, 3)
+    # Two stages; the second weighs twice the first. Image 1 is of no class: of class b, the
+    # nearest, it has (3 + 2 * 9) / 3 = 7 nats. Image 3 is strange, too, and unsure.
+    near, far = torch.tensor([[0.0, 9, 9], [3.0, 9, 9]]), torch.tensor([[9.0, 3, 9], [9.0, 9, 30]])
+    evidence = torch.stack([near, far, near, far])
+    decisions = decide(calibrated_rule(6.9, 0.5), p, evidence)
+    unfamiliar, ambiguous = Reason.UNFAMILIAR, Reason.AMBIGUOUS
+    assert [d.reason for d in decisions] == [None, unfamiliar, ambiguous, unfamiliar]
+    assert [d.proposed for d in decisions] == [("a",), (), ("a", "b", "c"), ()]
+    assert decisions.verdicts.unfamiliarity.tolist() == pytest.approx([2, 7, 2, 7])
+    assert (decisions[1].nearest, decisions[1].stage) == ("b", "output")
+    assert (decisions[0].nearest, decisions[0].stage) == ("a", "output")
+    assert str(decisions[0]) == "a"
+    assert str(decisions[1]) == (
+        "I don't know (unfamiliar, nearest to b, given away by stage output)"
+    )
     assert str(decisions[2]) == "I don't know (ambiguous, between a and b and c)"
-    off = CalibratedRule(float("inf"), 0.01, 20, 2)
-    assert decide(off, p)[1].reason is Reason.AMBIGUOUS
+    assert decide(calibrated_rule(7.1, 0.65), p, evidence).refused == 0
+    assert decide(calibrated_rule(7.1, -math.inf), p, evidence).refused == 4
+    off = calibrated_rule(math.inf, images=20)
+    assert decide(off, p, evidence)[1].accepted
     assert "too few" in off.describe()
+    with pytest.raises(RuleError, match="how familiar"):
+        calibrated_rule()(p)
+
+
+def test_thresholds_for_each_class() -> None:
+    p = torch.tensor([[[0.8, 0.2], [0.2, 0.8]]])
+    evidence = torch.tensor([[[5.0, 9.0]], [[9.0, 5.0]]])
+    rule = replace(calibrated_rule(), unfamiliar=(4.0, 6.0), doubtful=(0.5, 0.1))
+    # Image 0 is too strange for class a (5 > 4) and for b (9 > 6); image 1 is familiar as a b
+    # (5 < 6), but b is answered only when surer.
+    assert [d.reason for d in decide(rule, p, evidence)] == [Reason.UNFAMILIAR, Reason.AMBIGUOUS]
+    assert rule.per_class
+    assert "of each class" in rule.describe()
 
 
 @pytest.mark.parametrize(
@@ -125,15 +155,19 @@ def test_the_calibrated_rule_by_hand() -> None:
     [
         QuantileRule(0.5, 0.2),
         NeverRefuse(),
-        CalibratedRule(0.25, 0.01, 500, 100),
-        CalibratedRule(float("inf"), 0.01, 5, 100),
+        calibrated_rule(0.25),
+        calibrated_rule(math.inf, -math.inf, max_risk=0.01),
+        calibrated_rule(math.inf, math.inf, max_risk=0.01, accepted=3000),
     ],
 )
 def test_json_round_trip(rule: object) -> None:
-    assert rule_from_json(rule.to_json()) == rule  # type: ignore[attr-defined]
+    record = json.loads(json.dumps(rule.to_json(), allow_nan=False))  # type: ignore[attr-defined]
+    assert rule_from_json(record) == rule
 
 
-@pytest.mark.parametrize("record", [{"kind": "other"}, {"kind": "quantile"}, {}, {"kind": None}])
+@pytest.mark.parametrize(
+    "record", [{"kind": "other"}, {"kind": "quantile"}, {"kind": "calibrated"}, {}, {"kind": None}]
+)
 def test_json_that_is_no_rule(record: dict[str, object]) -> None:
     with pytest.raises(RuleError):
         rule_from_json(record)
@@ -143,7 +177,7 @@ def test_rules_by_name() -> None:
     assert parse_rule("median:0.2") == QuantileRule(0.5, 0.2)
     assert parse_rule("0.1:0.5") == QuantileRule(0.1, 0.5)
     assert parse_rule("none") == NeverRefuse()
-    calibrated = CalibratedRule(0.1, 0.01, 100, 10)
+    calibrated = calibrated_rule()
     assert parse_rule("calibrated", calibrated) is calibrated
     with pytest.raises(RuleError, match="has no calibrated rule"):
         parse_rule("calibrated")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests_support import stripes
+from tests_support import calibrated_rule, stripes
 
 import nescio
 from nescio.classifier import judge
@@ -173,7 +173,7 @@ def test_a_report_with_little_to_tell(
     classifier: nescio.Classifier, data: Dataset, tmp_path: Path
 ) -> None:
     few = stripes(6, 3)
-    refuse_all = nescio.CalibratedRule(-1.0, 0.01, 100, 4)
+    refuse_all = calibrated_rule(-1.0)
     judgement = judge(classifier, few, {}, samples=4, rule=refuse_all)
     path = tmp_path / "report.html"
     write_report(path, compose_report(classifier, judgement, "none"))

@@ -10,6 +10,7 @@ from torch import nn
 
 from nescio.data import ImageSet
 from nescio.inference import ARTICLE, DEFAULT
+from nescio.refusal import CalibratedOn, CalibratedRule
 
 SIDE = 6
 CLASSES = ("left", "right", "top")
@@ -46,6 +47,36 @@ def write_folder(root: Path, images: ImageSet) -> Path:
 
 
 QUICK = replace(
-    DEFAULT, epochs=30, minimum_steps=0, batch_size=32, learning_rate=0.02, prior="normal:1"
+    DEFAULT,
+    epochs=30,
+    minimum_steps=0,
+    batch_size=32,
+    learning_rate=0.02,
+    initial_scale=0.05,
+    random="all",
+    augment="none",
 )
 QUICK_ARTICLE = replace(ARTICLE, epochs=3, batch_size=32)
+
+
+def calibrated_rule(
+    unfamiliar: float = 1.0,
+    doubtful: float = 0.5,
+    *,
+    images: int = 500,
+    samples: int = 2,
+    max_risk: float | None = None,
+    accepted: int = 0,
+) -> CalibratedRule:
+    """A calibrated rule with these thresholds, bound to nothing."""
+    return CalibratedRule(
+        unfamiliar=(unfamiliar,),
+        doubtful=(doubtful,),
+        doubt="error_probability",
+        max_refusal=0.01,
+        max_risk=max_risk,
+        confidence=0.95,
+        accepted=(accepted,) if max_risk else (),
+        errors=(0,) if max_risk else (),
+        calibrated_on=CalibratedOn("none", images, "", "", samples, 0, "float32"),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from nescio.classifier.record import TrainingRecord
 from nescio.data import Dataset, ImageSet, Preprocessing, adapt, as_images
 from nescio.devices import choose_precision
-from nescio.errors import DataError
+from nescio.errors import DataError, RuleError
 from nescio.evaluation import Evaluation
+from nescio.familiarity import Familiarity
 from nescio.inference import MeanField, Recipe
 from nescio.network import NetworkSpec
 from nescio.prediction import (
@@ -30,10 +31,12 @@ from nescio.refusal import (
     CalibratedRule,
     Decisions,
     Rule,
+    Verdicts,
     expected_entropy,
     looks_before,
     mean_probability,
     mutual_information,
+    p_value,
     parse_rule,
     predictive_entropy,
     quantile_probability,
@@ -65,6 +68,9 @@ class Classifier:
         rule: The refusal rule in force.
         calibrated: What ``--rule calibrated`` stands for, if anything.
         record: Where it comes from.
+        familiarity: What the training images are like; ``None`` where the recipe keeps no
+            images for calibration.
+        reference: ``(M,)``, rising: the unfamiliarity of the calibration images.
         precision: Of predictions, see :func:`nescio.devices.choose_precision`.
     """
 
@@ -77,6 +83,8 @@ class Classifier:
     rule: Rule
     calibrated: CalibratedRule | None
     record: TrainingRecord
+    familiarity: Familiarity | None = None
+    reference: Tensor | None = None
     precision: str = "auto"
 
     @property
@@ -86,7 +94,12 @@ class Classifier:
 
     def to(self, device: torch.device) -> Classifier:
         """The same classifier on ``device``; this one is spent if the device differs."""
-        return replace(self, network=self.network.to(device), guide=self.guide.to(device))
+        return replace(
+            self,
+            network=self.network.to(device),
+            guide=self.guide.to(device),
+            familiarity=None if self.familiarity is None else self.familiarity.to(device),
+        )
 
     def choose_rule(self, rule: Rule | str | None) -> Rule:
         """A rule, its name (such as ``median:0.2``), or ``None`` for the one in force."""
@@ -227,39 +240,59 @@ class Classifier:
         description: str = "predicting",
     ) -> Iterator[Decisions]:
         """The decisions of :meth:`decide`, chunk of images by chunk, in bounded memory."""
-        if not adaptive:
-            chunks = self.stream_logits(
-                images,
-                samples=samples,
-                seed=seed,
-                batch_size=batch_size,
-                reporter=reporter,
-                description=description,
-            )
-            yield from (self.decide_from_logits(chunk, rule) for chunk in chunks)
-            return
-        looks = looks_before(samples)
+        looks = looks_before(samples) if adaptive else ()
         error = ADAPTIVE_ERROR / max(1, len(looks))
         prepared = self.prepare(images)
         grouped = stream_settled(
             self._sampled(prepared, seed, batch_size),
             prepared,
             samples,
-            settled=lambda probabilities: rule.settled(probabilities, samples, error),
+            settled=lambda probabilities, evidence: rule.settled(
+                probabilities, evidence, samples, error
+            ),
             looks=looks,
+            known=self.evidence_reader() if rule.needs_evidence else lambda _: None,
             reporter=reporter,
             description=description,
         )
         for groups in grouped:
             decided = Decisions.concatenate(
-                [self.decide_from_logits(logits, rule) for _, logits in groups]
+                [self.decide_from_logits(logits, rule, evidence) for _, logits, evidence in groups]
             )
-            yield decided.take(torch.cat([places for places, _ in groups]).argsort())
+            yield decided.take(torch.cat([places for places, _, _ in groups]).argsort())
 
-    def decide_from_logits(self, logits: Tensor, rule: Rule) -> Decisions:
-        """The decisions for raw outputs ``(S, n, C)``; everything in them is on the CPU."""
+    def evidence_reader(self) -> Callable[[Tensor], Tensor]:
+        """What tells how familiar images are, by class and stage.
+
+        Returns:
+            A function from ``(n, K, H, W)`` uint8 (:meth:`prepare`) to ``(n, L, C)``, see
+            :meth:`nescio.familiarity.Familiarity.evidence`.
+
+        Raises:
+            RuleError: The model does not know.
+        """
+        familiarity = self.familiarity
+        if familiarity is None:
+            raise RuleError(
+                "this model does not know what its training images are like (its recipe kept no "
+                "images for calibration); train it with --recipe default"
+            )
+        reader = familiarity.reader(self.network, self.guide.loc)
+        return lambda images: familiarity.evidence(reader, images)
+
+    def decide_from_logits(
+        self, logits: Tensor, rule: Rule, evidence: Tensor | None = None
+    ) -> Decisions:
+        """The decisions for raw outputs; everything in them is on the CPU.
+
+        Args:
+            logits: ``(S, n, C)``.
+            rule: The rule.
+            evidence: ``(n, L, C)``, see :meth:`evidence_reader`; for rules that need it.
+        """
         probabilities = logits.softmax(-1).cpu()
-        verdicts = rule(probabilities)
+        verdicts = rule(probabilities, evidence)
+        familiar = evidence is not None and self.familiarity is not None
         return Decisions(
             classes=self.classes,
             verdicts=verdicts,
@@ -272,9 +305,17 @@ class Classifier:
                 "predictive_entropy": predictive_entropy(probabilities),
                 "expected_entropy": expected_entropy(probabilities),
                 "mutual_information": mutual_information(probabilities),
+                **({"unfamiliarity": verdicts.unfamiliarity} if familiar else {}),
+                **self._p_values(verdicts if familiar else None),
             },
             samples=torch.full((logits.shape[1],), len(logits)),
+            stages=self.familiarity.names if familiar and self.familiarity else (),
         )
+
+    def _p_values(self, verdicts: Verdicts | None) -> dict[str, Tensor]:
+        if verdicts is None or self.reference is None:
+            return {}
+        return {"familiarity": p_value(self.reference, verdicts.unfamiliarity)}
 
     def evaluate(
         self,

@@ -50,11 +50,7 @@ def familiar_set(classifier: Classifier, data: Source, reporter: Reporter = SILE
     """
     if isinstance(data, ImageSet):
         return _match_classes(classifier, data)
-    dataset = (
-        data
-        if isinstance(data, Dataset)
-        else load(data, preprocessing=classifier.preprocessing, reporter=reporter)
-    )
+    dataset = _as_dataset(classifier, data, reporter)
     record = classifier.record
     if dataset.test is not None:
         chosen = dataset.test
@@ -68,6 +64,40 @@ def familiar_set(classifier: Classifier, data: Source, reporter: Reporter = SILE
     else:
         chosen = _unseen(classifier, dataset.train, reporter)
     return _match_classes(classifier, chosen)
+
+
+def calibration_set(classifier: Classifier, data: Source, reporter: Reporter = SILENT) -> ImageSet:
+    """The part of ``data`` that thresholds may be set from, again.
+
+    Of the very data that the model was trained on, the part that was kept for calibration; of
+    any other data, all images but those of its test split. An :class:`ImageSet` counts as it is.
+
+    Raises:
+        DataError: The model was trained on some of them, they have classes that the model does
+            not know, or no image is left.
+    """
+    if not isinstance(data, ImageSet):
+        dataset = _as_dataset(classifier, data, reporter)
+        record = classifier.record
+        if dataset.train.fingerprint() == record.fingerprint:
+            parts = split(
+                dataset,
+                seed=record.seed,
+                calibration=classifier.recipe.calibration,
+                test=record.test_fraction,
+            )
+            return _match_classes(classifier, parts.calibration)
+        data = dataset.train
+    adapted = replace(data, images=adapt(data.images, classifier.preprocessing))
+    seen = torch.isin(adapted.hashes(), classifier.record.seen)
+    if bool(seen.any()):
+        first = int(seen.nonzero()[0])
+        raise DataError(
+            f"{data.name}: {int(seen.sum())} of {len(data)} images were used to train the model "
+            f"(the first is {data.image_name(first)}); thresholds set from them would promise "
+            "what does not hold. Leave them out"
+        )
+    return _match_classes(classifier, data)
 
 
 def shifted_sets(
@@ -124,6 +154,12 @@ def judge(
     return Judgement(
         evaluation, test, decisions, {name: (shifted[name], d) for name, d in others.items()}
     )
+
+
+def _as_dataset(classifier: Classifier, data: Dataset | str | Path, reporter: Reporter) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    return load(data, preprocessing=classifier.preprocessing, reporter=reporter)
 
 
 def _shifted_set(classifier: Classifier, source: Source, reporter: Reporter) -> ImageSet:

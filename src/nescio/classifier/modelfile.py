@@ -1,17 +1,16 @@
 """The model file: one safetensors file, no pickle, nothing that runs code.
 
 Tensors: ``loc/NAME`` and ``raw_scale/NAME`` of every random parameter,
-``fixed/NAME`` of every other parameter and buffer, and ``seen``, the content
+``fixed/NAME`` of every other parameter and buffer, ``familiarity/STAGE/NAME``,
+``reference``, the unfamiliarity of the calibration images, and ``seen``, the content
 hashes of the images that the model has seen. All else is one JSON object in the
 header's metadata, under ``nescio``, with a SHA-256 over all tensors.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,17 +22,27 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nescio.classifier.classifier import Classifier
+from nescio.classifier.fingerprint import (
+    digest,
+    fixed_tensors,
+    posterior_digest,
+    posterior_tensors,
+)
 from nescio.classifier.record import TrainingRecord
 from nescio.data import Preprocessing
 from nescio.devices import choose_device, choose_precision
-from nescio.errors import ModelFileError, NescioError
+from nescio.errors import ModelFileError, NescioError, RuleError
+from nescio.familiarity import Familiarity
 from nescio.files import atomic_path
 from nescio.inference import SCALE_MAPS, Epoch, MeanField, Recipe
 from nescio.network import OWN, NetworkSpec, build, lay_out
 from nescio.refusal import CalibratedRule, rule_from_json
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised when an older nescio could misread what a newer one wrote."""
+
+OLDEST_FORMAT = 3
+"""Models of earlier formats hold no familiarity model, and rules of another kind."""
 
 
 def save_model(classifier: Classifier, path: Path) -> None:
@@ -43,16 +52,10 @@ def save_model(classifier: Classifier, path: Path) -> None:
         OSError: The file cannot be made; an older file there is as it was.
         ModelFileError: The disk is full, or failed; an older file there is as it was.
     """
-    guide = classifier.guide
-    fixed = fixed_tensors(classifier.network, guide.loc)
-    tensors = {
-        **{f"loc/{name}": value for name, value in guide.loc.items()},
-        **{f"raw_scale/{name}": value for name, value in guide.raw_scale.items()},
-        **{f"fixed/{name}": value for name, value in fixed.items()},
-        "seen": classifier.record.seen,
-    }
-    stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    header = {**_describe(classifier), "digest": _digest(stored)}
+    stored = {**posterior_tensors(classifier), "seen": classifier.record.seen}
+    if classifier.reference is not None:
+        stored["reference"] = classifier.reference
+    header = {**_describe(classifier), "digest": digest(stored)}
     metadata = {"nescio": json.dumps(header, allow_nan=False)}
     with atomic_path(path) as temporary:
         try:
@@ -85,10 +88,12 @@ def load_model(
     path = Path(path)
     header = read_header(path)
     tensors = _read_tensors(path)
-    if _digest(tensors) != header.get("digest"):
+    if digest(tensors) != header.get("digest"):
         raise ModelFileError(f"{path}: the file is damaged (its digest does not match)")
     try:
         classifier = _rebuild(path, header, tensors, network)
+    except RuleError as error:
+        raise ModelFileError(f"{path}: the file's rule is damaged ({error})") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, NescioError):
             raise
@@ -104,7 +109,7 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises:
         ModelFileError: The file is missing, damaged, foreign or newer.
     """
-    with _safetensors(path) as file:
+    with open_safetensors(path) as file:
         text = (file.metadata() or {}).get("nescio")
     if text is None:
         raise ModelFileError(f"{path}: a safetensors file, but not one that nescio wrote")
@@ -118,14 +123,12 @@ def read_header(path: Path) -> dict[str, Any]:
             f"{path}: written by a newer nescio (format {format_version}, this one reads up to "
             f"{FORMAT_VERSION}); update with pip install -U nescio"
         )
+    if format_version < OLDEST_FORMAT:
+        raise ModelFileError(
+            f"{path}: written by an earlier nescio (format {format_version}), which did not keep "
+            "what its training images are like; train it again with nescio train"
+        )
     return header  # type: ignore[no-any-return]
-
-
-def fixed_tensors(network: nn.Module, random: Collection[str]) -> dict[str, Tensor]:
-    """Parameters and buffers that are not random, by their name in the state dict."""
-    drawn = {id(parameter) for name, parameter in network.named_parameters() if name in random}
-    shared = {n for n, p in network.named_parameters(remove_duplicate=False) if id(p) in drawn}
-    return {name: value for name, value in network.state_dict().items() if name not in shared}
 
 
 def _describe(classifier: Classifier) -> dict[str, Any]:
@@ -137,6 +140,7 @@ def _describe(classifier: Classifier) -> dict[str, Any]:
         "preprocessing": asdict(classifier.preprocessing),
         "classes": list(classifier.classes),
         "recipe": asdict(classifier.recipe),
+        "stages": [] if classifier.familiarity is None else list(classifier.familiarity.names),
         "rule": classifier.rule.to_json(),
         "calibrated": None if calibrated is None else calibrated.to_json(),
         "training": {
@@ -176,7 +180,11 @@ def _rebuild(
     calibrated = header["calibrated"]
     training = header["training"]
     rule = None if calibrated is None else rule_from_json(calibrated)
-    return Classifier(
+    stages = [str(name) for name in header["stages"]]
+    known = Familiarity.unpack(_group(tensors, "familiarity"), stages) if stages else None
+    if known is not None and known.classes != spec.classes:
+        raise ValueError("the familiarity model has other classes")
+    classifier = Classifier(
         network=module,
         guide=guide,
         spec=spec,
@@ -192,7 +200,24 @@ def _rebuild(
                 "seen": tensors["seen"],
             }
         ),
+        familiarity=known,
+        reference=tensors.get("reference"),
     )
+    _check_binding(path, classifier)
+    return classifier
+
+
+def _check_binding(path: Path, classifier: Classifier) -> None:
+    """Thresholds set on one posterior promise nothing on another."""
+    own = None
+    for rule in (classifier.rule, classifier.calibrated):
+        if isinstance(rule, CalibratedRule):
+            own = own or posterior_digest(classifier)
+            if rule.calibrated_on.posterior != own:
+                raise ModelFileError(
+                    f"{path}: its thresholds were set on another posterior, so they promise "
+                    "nothing here; set them again with nescio calibrate"
+                )
 
 
 def _matching_network(
@@ -263,14 +288,14 @@ def _group(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    with _safetensors(path) as file:
+    with open_safetensors(path) as file:
         # Clones are aligned as freshly computed tensors are, so that products on them
         # take the same code path and predictions are equal to the bit.
         return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
 
 
 @contextmanager
-def _safetensors(path: Path) -> Iterator[Any]:
+def open_safetensors(path: Path) -> Iterator[Any]:
     """Open a safetensors file, with every failure told in one line."""
     if not path.is_file():
         raise ModelFileError(f"{path}: no such model file; make one with nescio train")
@@ -279,62 +304,3 @@ def _safetensors(path: Path) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path}: not a model file, or a damaged one ({error})") from error
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name]
-        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def describe_model(path: Path) -> dict[str, str]:
-    """What is in a model file, in plain words, in the order in which to tell it.
-
-    Raises:
-        ModelFileError: The file is missing, damaged, foreign or newer.
-    """
-    header = read_header(path)
-    try:
-        return _plain_words(path, header)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, NescioError):
-            raise
-        raise ModelFileError(f"{path}: the file's description is not valid ({error!r})") from error
-
-
-def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
-    recipe, training = Recipe(**header["recipe"]), header["training"]
-    classes = [str(name) for name in header["classes"]]
-    with _safetensors(path) as file:
-        sizes = [file.get_slice(n).get_shape() for n in file.keys() if n.startswith("loc/")]  # noqa: SIM118
-    weight = recipe.effective_kl_weight(int(training["train_images"]))
-    passes = len(training["history"])
-    rule, calibrated = header["rule"], header["calibrated"]
-    return {
-        "network": f"{header['network']['name']}, {sum(map(math.prod, sizes)):,} random parameters",
-        "images": str(Preprocessing(**header["preprocessing"])),
-        "classes": f"{len(classes)}: {', '.join(classes[:20])}{', ...' * (len(classes) > 20)}",
-        "recipe": f"{recipe.name}, {passes} passes"
-        + (f" (stopped early: {training['stopped']})" if training["stopped"] else ""),
-        "prior": recipe.prior,
-        "KL weight": "1 (the ELBO)" if weight == 1 else f"{weight:.4g} times the ELBO's",
-        "rule": rule_from_json(rule).describe(),
-        **(
-            {}
-            if calibrated in (None, rule)
-            else {"--rule calibrated": rule_from_json(calibrated).describe()}
-        ),
-        "promise": "none; this model was not calibrated"
-        if calibrated is None
-        else "holds for images drawn like the calibration images (exchangeable); "
-        "that other images are refused is measured, not promised",
-        "data": f"{training['data']}, {training['train_images']:,} training and "
-        f"{training['calibration_images']:,} calibration images",
-        "data fingerprint": str(training["fingerprint"]),
-        "seed": str(training["seed"]),
-        "versions": ", ".join(f"{name} {v}" for name, v in training["versions"].items()),
-        "format": str(header["format"]),
-    }

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 import nescio
+from nescio.cli.calibrate import calibrate
 from nescio.cli.console import print_error
 from nescio.cli.demo import demo
 from nescio.cli.evaluate import evaluate
@@ -49,7 +50,7 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-for _command in (demo, train, evaluate, predict, info, reproduce):
+for _command in (demo, train, calibrate, evaluate, predict, info, reproduce):
     app.command(_command)
 
 

@@ -40,7 +40,7 @@ def demo(
     seed = common.seed or 0
     digits = load("digits")
     classifier = fit(
-        "mlp",
+        "cnn",
         digits,
         samples=common.samples,
         seed=seed,

@@ -85,17 +85,28 @@ def open_model(
     What cannot be used fails here, before any data are read.
     """
     from nescio.classifier import load_model
+    from nescio.devices import choose_precision
     from nescio.prediction import check_samples
     from nescio.refusal import CalibratedRule
 
     check_samples(common.samples)
     classifier = load_model(model, network, device=common.device, precision=common.precision)
     chosen = classifier.choose_rule(rule)
-    if isinstance(chosen, CalibratedRule) and chosen.samples != common.samples:
-        reporter.note(
-            f"the rule was calibrated with --samples {chosen.samples}, not {common.samples}: "
-            "its promise does not cover this run"
-        )
+    if isinstance(chosen, CalibratedRule):
+        own = {"samples": common.samples, "seed": common.seed}
+        bound = {"samples": chosen.calibrated_on.samples, "seed": chosen.calibrated_on.seed}
+        for name, value in own.items():
+            if value not in (None, bound[name]):
+                reporter.note(
+                    f"the rule was calibrated with --{name} {bound[name]}, not {value}: "
+                    "its promises do not cover this run"
+                )
+        precision = str(choose_precision(common.precision, classifier.device))
+        if precision.removeprefix("torch.") != chosen.calibrated_on.precision:
+            reporter.note(
+                f"the rule was calibrated in {chosen.calibrated_on.precision}, this run computes "
+                f"in {precision.removeprefix('torch.')}: its promises do not cover it"
+            )
     return classifier, chosen
 
 

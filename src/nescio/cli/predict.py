@@ -128,6 +128,8 @@ class _Answer:
             "accepted": decision.accepted,
             "reason": None if decision.reason is None else decision.reason.value,
             "proposed": list(decision.proposed),
+            "nearest": decision.nearest,
+            "stage": decision.stage,
             "probability": dict(decision.probability),
             "median": dict(decision.median),
             "scores": dict(decision.scores),
@@ -138,6 +140,7 @@ class _Answer:
 def _csv_writer(file: TextIO, classes: tuple[str, ...]) -> csv.DictWriter[str]:
     columns = ["image", "label", "accepted", "reason", "proposed", "samples", "error"]
     columns += ["predictive_entropy", "expected_entropy", "mutual_information"]
+    columns += ["unfamiliarity", "familiarity", "nearest", "stage"]
     columns += [f"probability {name}" for name in classes]
     columns += [f"median {name}" for name in classes]
     writer = csv.DictWriter(file, columns, restval="")
@@ -210,10 +213,13 @@ class _Run:
             return
         readable = [place for place in range(len(batch.names)) if place not in batch.errors]
         done = 0
+        judges = self.rule.needs_evidence
+        evidence_of = self.classifier.evidence_reader() if judges else lambda _: None
         for logits in self.classifier.stream_logits(
             images, samples=self.common.samples, seed=self.common.seed, reporter=self.reporter
         ):
-            decisions = self.classifier.decide_from_logits(logits, self.rule)
+            evidence = evidence_of(batch.images[done : done + logits.shape[1]])
+            decisions = self.classifier.decide_from_logits(logits, self.rule, evidence)
             for i, decision in enumerate(decisions):
                 if self.plotted < self.max_plots:
                     self._draw(batch, done + i, readable[done + i], decision, logits[:, i])

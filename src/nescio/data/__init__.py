@@ -5,7 +5,7 @@ Read in this order: :mod:`images`, :mod:`preprocess`, :mod:`augment`, :mod:`idx`
 :mod:`load`.
 """
 
-from nescio.data.augment import Augmentation, parse_augmentation
+from nescio.data.augment import Augmentation, parse_augmentation, suitable_augmentation
 from nescio.data.folders import Failure, ReadResult, decode_image, list_images, read_images
 from nescio.data.images import Dataset, ImageSet, Preprocessing, to_float
 from nescio.data.load import NAMES, all_images, load
@@ -35,5 +35,6 @@ __all__ = [
     "parse_augmentation",
     "read_images",
     "split",
+    "suitable_augmentation",
     "to_float",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nescio.errors import UsageError
 
-FORMS = "none, or shift:PIXELS, rotate:DEGREES, zoom:SHARE and flip, joined by commas"
+FORMS = "auto, none, or shift:PIXELS, rotate:DEGREES, zoom:SHARE and flip, joined by commas"
 """What ``--augment`` may be."""
 
 
@@ -66,13 +66,34 @@ class Augmentation:
         return torch.cat([turn * side, move[:, :, None]], 2)
 
 
+SHIFTED_SHARE = 0.07
+"""By default an image moves by at most this share of its side: 2 pixels of 28."""
+
+FLIPPED = ("fashion-mnist",)
+"""Named sets whose images mean the same in a mirror. Digits and letters do not."""
+
+
+def suitable_augmentation(data: str, side: int) -> str:
+    """What ``auto`` stands for: small shifts, turns and zooms; mirrored only where known to be.
+
+    Args:
+        data: The name of the data set.
+        side: Of its images, in pixels.
+    """
+    shift = max(1, round(SHIFTED_SHARE * side))
+    flip = ",flip" if data in FLIPPED else ""
+    return f"shift:{shift},rotate:10,zoom:0.1{flip}"
+
+
 def parse_augmentation(text: str) -> Augmentation:
     """The augmentation of that description, such as ``shift:2,rotate:10``.
+
+    ``auto`` depends on the data (:func:`suitable_augmentation`); without any it is none.
 
     Raises:
         UsageError: It is none.
     """
-    if text == "none":
+    if text in ("none", "auto"):
         return Augmentation()
     amounts: dict[str, float] = {}
     for part in text.split(","):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from nescio.data import parse_augmentation
@@ -16,6 +16,10 @@ from nescio.inference.scale import SCALE_MAPS
 def _require(valid: bool, message: str, value: object) -> None:
     if not valid:
         raise UsageError(f"{message}, got {value}")
+
+
+EFFORTS = {"quick": 0.25, "normal": 1.0, "best": 4.0}
+"""How many times the passes of a recipe are made."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,13 @@ class Recipe:
         forced_samples: How many networks the forced answer averages; ``None`` for all.
         random: Which parameters are random, see
             :func:`nescio.inference.random_parameters`; the rest is trained as usual.
-        augment: How images are varied from pass to pass, see :mod:`nescio.data.augment`.
+        augment: How images are varied from pass to pass, see :mod:`nescio.data.augment`;
+            ``auto`` for what suits the data set.
         scale: The map from raw values to posterior scales, see :mod:`nescio.inference.scale`.
         estimator: Which sampled networks the images of a batch go through, see
             :mod:`nescio.inference.estimators`.
         engine: What computes the ELBO and its gradient, see :mod:`nescio.inference.engine`.
+        network: The network that the recipe is for, where none is named.
         calibration: Share of the training images kept out for calibration.
         rule: The refusal rule in force, see :mod:`nescio.refusal.rules`.
     """
@@ -73,6 +79,7 @@ class Recipe:
     scale: Literal["softplus", "exp"] = "softplus"
     estimator: Estimator = "shared"
     engine: Literal["torch", "pyro"] = "torch"
+    network: str = "cnn"
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "--epochs must be at least 1", self.epochs)
@@ -103,6 +110,20 @@ class Recipe:
         )
         parse_prior(self.prior)
         parse_augmentation(self.augment)
+
+    def with_effort(self, effort: str) -> Recipe:
+        """The recipe with :data:`EFFORTS` times as many passes and steps.
+
+        Raises:
+            UsageError: There is no such effort.
+        """
+        _require(effort in EFFORTS, f"--effort must be one of {', '.join(EFFORTS)}", effort)
+        factor = EFFORTS[effort]
+        return replace(
+            self,
+            epochs=max(1, round(factor * self.epochs)),
+            minimum_steps=round(factor * self.minimum_steps),
+        )
 
     def effective_kl_weight(self, size: int) -> float:
         """How many times more than in the ELBO the KL weighs, for ``size`` images."""
@@ -136,6 +157,7 @@ ARTICLE = Recipe(
     calibration=0.0,
     rule="median:0.2",
     engine="pyro",
+    network="mlp",
 )
 """The system of the two source documents as it was. Its likelihood is not scaled:
 on MNIST the KL weighs 60,000 / 128 = 469 times what the ELBO says."""
@@ -143,12 +165,12 @@ on MNIST the KL weighs 60,000 / 128 = 469 times what the ELBO says."""
 DEFAULT = Recipe(
     name="default",
     epochs=10,
-    minimum_steps=2000,
+    minimum_steps=800,
     batch_size=128,
-    learning_rate=1e-2,
+    learning_rate=5e-3,
     schedule="one-cycle",
     prior="normal:1",
-    initial_scale=0.05,
+    initial_scale=0.02,
     scale_likelihood=True,
     kl_weight=1.0,
     analytic_kl=True,
@@ -156,8 +178,12 @@ DEFAULT = Recipe(
     forced_samples=None,
     calibration=0.1,
     rule="calibrated",
+    random="head",
+    augment="auto",
 )
-"""The ELBO as it is, without tempering."""
+"""The ELBO as it is, without tempering: a Bayesian head over an ordinary trunk. On held-out
+training images of MNIST it was ahead of the same network with all weights random in accuracy
+and in risk at every coverage, and predicts in a fifteenth of the time (docs/refusal.md)."""
 
 RECIPES = {recipe.name: recipe for recipe in (DEFAULT, ARTICLE)}
 """The recipes known by name."""

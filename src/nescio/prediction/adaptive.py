@@ -10,11 +10,15 @@ from torch import Tensor
 from nescio.prediction.sampling import SampledNetworks, check_samples
 from nescio.progress import SILENT, Reporter
 
-Settled = Callable[[Tensor], Tensor]
-"""From ``(s, n, C)`` probabilities so far to ``(n,)`` bool on the CPU: no more are needed."""
+Known = Tensor | None
+"""What is known of images beforehand, ``(n, ...)`` on the CPU, if anything."""
 
-Group = tuple[Tensor, Tensor]
-"""Places of images in their chunk, ``(m,)`` int64, and their logits ``(s, m, C)``."""
+Settled = Callable[[Tensor, Known], Tensor]
+"""From ``(s, n, C)`` probabilities so far, and what was known beforehand, to ``(n,)`` bool on
+the CPU: no more networks are needed."""
+
+Group = tuple[Tensor, Tensor, Known]
+"""Places of images in their chunk ``(m,)`` int64, their logits ``(s, m, C)``, what was known."""
 
 
 @torch.no_grad()
@@ -25,6 +29,7 @@ def stream_settled(
     *,
     settled: Settled,
     looks: Sequence[int],
+    known: Callable[[Tensor], Known] = lambda _: None,
     reporter: Reporter = SILENT,
     description: str = "predicting",
 ) -> Iterator[list[Group]]:
@@ -39,6 +44,7 @@ def stream_settled(
         samples: The most networks for an image.
         settled: Asked at each look, about the images that are not settled yet.
         looks: After how many networks to ask, rising, below ``samples``.
+        known: What is known beforehand of a chunk of the images.
         reporter: Told of each network.
         description: What the progress bar says.
 
@@ -55,7 +61,7 @@ def stream_settled(
         for chunk in networks.chunks(images, samples):
             groups: list[Group] = []
             features = networks.features(chunk)
-            places = torch.arange(len(chunk))
+            places, before = torch.arange(len(chunk)), known(chunk)
             logits = torch.empty(0, len(chunk), networks.classes, device=networks.device)
             for look in (*looks, samples):
                 more = networks.logits(features, range(len(logits), look), task)
@@ -63,8 +69,9 @@ def stream_settled(
                 if look == samples:
                     done = torch.ones(len(places), dtype=torch.bool)
                 else:
-                    done = settled(logits.softmax(-1))
-                groups.append((places[done], logits[:, done.to(logits.device)]))
+                    done = settled(logits.softmax(-1), _at(before, places))
+                found = places[done]
+                groups.append((found, logits[:, done.to(logits.device)], _at(before, found)))
                 left = ~done
                 task.advance(int(done.sum()) * (samples - look))
                 if not bool(left.any()):
@@ -73,3 +80,7 @@ def stream_settled(
                 left = left.to(logits.device)
                 features, logits = features[left], logits[:, left]
             yield [group for group in groups if len(group[0])]
+
+
+def _at(known: Known, places: Tensor) -> Known:
+    return None if known is None else known[places]

@@ -1,14 +1,16 @@
 """Refusal: scores, rules, calibration, and the decisions that come out.
 
-Read in this order: :mod:`decisions`, :mod:`scores`, :mod:`sequential`, :mod:`rules`,
-:mod:`calibration`.
-Scores and rules are pure functions of the sampled probabilities ``(S, N, C)``.
+Read in this order: :mod:`decisions`, :mod:`scores`, :mod:`sequential`, :mod:`calibration`,
+:mod:`risk`, :mod:`calibrated`, :mod:`rules`.
+Scores and rules are pure functions of the sampled probabilities ``(S, N, C)`` and of the
+evidence ``(N, L, C)`` on how familiar the images are.
 """
 
+from nescio.refusal.calibrated import CalibratedOn, CalibratedRule, CalibrationScores, calibrate
 from nescio.refusal.calibration import conformal_threshold, images_needed
 from nescio.refusal.decisions import Decision, Decisions, Reason, Verdicts
+from nescio.refusal.risk import calibration_needed, certify, check_promise
 from nescio.refusal.rules import (
-    CalibratedRule,
     NeverRefuse,
     QuantileRule,
     Rule,
@@ -16,17 +18,26 @@ from nescio.refusal.rules import (
     rule_from_json,
 )
 from nescio.refusal.scores import (
+    DOUBTS,
+    class_unfamiliarity,
     entropy,
+    error_probability,
     expected_entropy,
     mean_probability,
     mutual_information,
+    p_value,
     predictive_entropy,
     quantile_probability,
+    variation_ratio,
+    winner_shortfall,
 )
 from nescio.refusal.sequential import looks_before
 
 __all__ = [
+    "DOUBTS",
+    "CalibratedOn",
     "CalibratedRule",
+    "CalibrationScores",
     "Decision",
     "Decisions",
     "NeverRefuse",
@@ -34,15 +45,24 @@ __all__ = [
     "Reason",
     "Rule",
     "Verdicts",
+    "calibrate",
+    "calibration_needed",
+    "certify",
+    "check_promise",
+    "class_unfamiliarity",
     "conformal_threshold",
     "entropy",
+    "error_probability",
     "expected_entropy",
     "images_needed",
     "looks_before",
     "mean_probability",
     "mutual_information",
+    "p_value",
     "parse_rule",
     "predictive_entropy",
     "quantile_probability",
     "rule_from_json",
+    "variation_ratio",
+    "winner_shortfall",
 ]

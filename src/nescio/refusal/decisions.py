@@ -33,6 +33,9 @@ class Verdicts:
             images for risk-coverage curves.
         unfamiliarity: ``(N,)`` float32, larger where the image is stranger; it ranks
             images for detection figures. A rule with one score gives it twice.
+        nearest: ``(N,)`` int64, the class that the image is most like; -1 where the rule
+            does not judge familiarity.
+        stage: ``(N,)`` int64, the stage of the network that speaks most against it; -1 likewise.
     """
 
     top: Tensor
@@ -41,6 +44,8 @@ class Verdicts:
     unfamiliar: Tensor
     ambiguity: Tensor
     unfamiliarity: Tensor
+    nearest: Tensor
+    stage: Tensor
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,9 @@ class Decision:
         median: Median over the sampled networks of each class's probability.
         scores: The scores behind the decision, by name.
         samples: How many networks were sampled.
+        nearest: The class that the image is most like; ``None`` where the rule does not
+            judge familiarity.
+        stage: The stage of the network that speaks most against it, likewise.
     """
 
     label: str | None
@@ -68,13 +76,23 @@ class Decision:
     median: Mapping[str, float]
     scores: Mapping[str, float]
     samples: int
+    nearest: str | None = None
+    stage: str | None = None
 
     def __str__(self) -> str:
         """For a person: the label, or "I don't know" and why."""
-        if self.accepted:
-            return f"{self.label}"
-        between = f", between {' and '.join(self.proposed)}" if len(self.proposed) > 1 else ""
-        return f"I don't know ({self.reason}{between})"
+        return f"{self.label}" if self.accepted else f"I don't know ({self.why})"
+
+    @property
+    def why(self) -> str:
+        """Why there is no answer, in words: ``unfamiliar: nearest to 4, strange in its image``."""
+        if self.reason is Reason.AMBIGUOUS:
+            if len(self.proposed) > 1:
+                return f"{self.reason}, between {' and '.join(self.proposed)}"
+            return f"{self.reason}, perhaps {self.forced}"
+        if self.nearest is None:
+            return f"{self.reason}"
+        return f"{self.reason}, nearest to {self.nearest}, given away by stage {self.stage}"
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,7 @@ class Decisions(Sequence[Decision]):
         median: ``(N, C)`` float32, medians of the sampled probabilities.
         scores: Named scores, each ``(N,)`` float32.
         samples: ``(N,)`` int64, how many networks were sampled for each.
+        stages: The names of the ``L`` stages where familiarity was judged, if it was.
     """
 
     classes: tuple[str, ...]
@@ -98,6 +117,7 @@ class Decisions(Sequence[Decision]):
     median: Tensor
     scores: Mapping[str, Tensor]
     samples: Tensor
+    stages: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.forced.shape[0]
@@ -129,6 +149,8 @@ class Decisions(Sequence[Decision]):
             median=dict(zip(self.classes, self.median[index].tolist(), strict=True)),
             scores={name: float(score[index]) for name, score in self.scores.items()},
             samples=int(self.samples[index]),
+            nearest=self.classes[int(self.verdicts.nearest[index])] if self.stages else None,
+            stage=self.stages[int(self.verdicts.stage[index])] if self.stages else None,
         )
 
     def __iter__(self) -> Iterator[Decision]:
@@ -159,6 +181,7 @@ class Decisions(Sequence[Decision]):
                 name: torch.cat([part.scores[name] for part in parts]) for name in first.scores
             },
             samples=torch.cat([part.samples for part in parts]),
+            stages=first.stages,
         )
 
     def take(self, index: Tensor) -> Decisions:

@@ -1,0 +1,177 @@
+"""Do the promises hold? Calibrate again and again on fresh draws whose truth is known.
+
+    python benchmarks/promises.py --repeats 10000
+
+Each draw is a set of familiar images as calibration sees them: their strangeness for each
+class, their doubt, the answer and the truth. The promise of risk is broken when the true error
+rate of what a calibration's thresholds accept is above the promised one; that may happen in a
+share 1 - P of calibrations. The promise of refusals holds on average over calibrations.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from nescio.refusal import CalibratedOn, CalibratedRule, CalibrationScores, calibrate
+
+POPULATION = 200_000
+"""Images that the truth is counted on; its error is far below what is told apart here."""
+
+NOWHERE = CalibratedOn("simulated", 0, "", "", 1, 0, "float32")
+
+
+@dataclass(frozen=True)
+class World:
+    """Where images are drawn from.
+
+    Attributes:
+        classes: ``C``; the first is the commonest, twice as common as the last.
+        error: How often the most doubtful answers are wrong; others less.
+        bumpy: Whether errors also come at low doubt, so that the risk does not just rise.
+    """
+
+    classes: int = 3
+    error: float = 0.5
+    bumpy: bool = False
+
+    def draw(self, count: int, generator: torch.Generator) -> CalibrationScores:
+        """``count`` independent images."""
+        weights = torch.linspace(2, 1, self.classes)
+        labels = torch.multinomial(weights, count, replacement=True, generator=generator)
+        doubt = torch.rand(count, generator=generator)
+        # Harder classes are more often wrong, and strange images more doubtful.
+        chance = self.error * doubt**3 * (0.5 + labels / self.classes)
+        if self.bumpy:
+            chance = torch.where((doubt > 0.3) & (doubt < 0.35), 0.3, chance)
+        wrong = torch.rand(count, generator=generator) < chance
+        other = torch.randint(1, self.classes, (count,), generator=generator)
+        top = torch.where(wrong, (labels + other) % self.classes, labels)
+        strange = torch.rand(count, self.classes, generator=generator) + 0.3 * doubt[:, None]
+        return CalibrationScores(strange, doubt, top, labels)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What repeated calibration showed.
+
+    Attributes:
+        repeats: Calibrations.
+        answered: Those that found a valid threshold (for some class).
+        violations: Those whose risk was above the promised one (for some class).
+        refusal: The mean share refused as unfamiliar (of the class where it is largest).
+        coverage: The mean share of familiar images accepted.
+    """
+
+    repeats: int
+    answered: int
+    violations: int
+    refusal: float
+    coverage: float
+
+    def risk_holds(self, confidence: float) -> float:
+        """The p-value of: at most a share 1 - P of calibrations breaks the promise of risk."""
+        test = stats.binomtest(self.violations, self.repeats, 1 - confidence, alternative="greater")
+        return float(test.pvalue)
+
+
+def simulate(
+    world: World,
+    *,
+    images: int,
+    repeats: int,
+    max_risk: float,
+    confidence: float,
+    max_refusal: float = 0.05,
+    per_class: bool = False,
+    seed: int = 0,
+) -> Outcome:
+    """Calibrate ``repeats`` times on ``images`` fresh images."""
+    generator = torch.Generator().manual_seed(seed)
+    population = world.draw(POPULATION, generator)
+    answered = violations = 0
+    refusals = torch.zeros(world.classes if per_class else 1)
+    coverage = 0.0
+    for _ in range(repeats):
+        rule = calibrate(
+            world.draw(images, generator),
+            NOWHERE,
+            max_refusal=max_refusal,
+            max_risk=max_risk,
+            confidence=confidence,
+            per_class=per_class,
+        )
+        familiar, accepted = _answers(rule, population)
+        answered += rule.keeps_promise
+        violations += any(risk > max_risk for risk in _risks(population, accepted, per_class))
+        refusals += _refusals(population, familiar, per_class)
+        coverage += float(accepted.float().mean())
+    return Outcome(
+        repeats, answered, violations, float(refusals.max()) / repeats, coverage / repeats
+    )
+
+
+def _answers(rule: CalibratedRule, population: CalibrationScores) -> tuple[Tensor, Tensor]:
+    familiar = (population.unfamiliarity <= torch.tensor(rule.unfamiliar)).any(-1)
+    limits = torch.tensor(rule.doubtful)
+    limits = limits if len(limits) == 1 else limits[population.top]
+    return familiar, familiar & (population.doubt <= limits)
+
+
+def _risks(population: CalibrationScores, accepted: Tensor, per_class: bool) -> list[float]:
+    wrong = population.top != population.labels
+    classes = range(population.unfamiliarity.shape[1]) if per_class else [None]
+    groups = [accepted if c is None else accepted & (population.top == c) for c in classes]
+    return [float(wrong[own].float().mean()) for own in groups if bool(own.any())]
+
+
+def _refusals(population: CalibrationScores, familiar: Tensor, per_class: bool) -> Tensor:
+    refused = (~familiar).float()
+    if not per_class:
+        return refused.mean()[None]
+    classes = population.unfamiliarity.shape[1]
+    return torch.stack([refused[population.labels == c].mean() for c in range(classes)])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a table; the worlds differ from those of the tests."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    head = "world, promise, images, no threshold, risk broken, allowed, p, refused, coverage"
+    print(f"| {head.replace(', ', ' | ')} |")
+    print("|---" * 9 + "|")
+    for name, world, per_class, images in (
+        ("rising", World(), False, 1000),
+        ("rising", World(error=0.2), False, 3000),
+        ("bumpy", World(bumpy=True), False, 1000),
+        ("rising, 5 classes", World(classes=5), True, 4000),
+    ):
+        result = simulate(
+            world,
+            images=images,
+            repeats=options.repeats,
+            max_risk=0.03,
+            confidence=0.9,
+            max_refusal=0.02,
+            per_class=per_class,
+            seed=options.seed,
+        )
+        share = result.violations / result.repeats
+        print(
+            f"| {name} | 3 % risk and 2 % refused{' in each class' if per_class else ''} | "
+            f"{images} | {result.repeats - result.answered} | {100 * share:.2f} % | 10 % | "
+            f"{result.risk_holds(0.9):.3f} | {100 * result.refusal:.3f} % | "
+            f"{100 * result.coverage:.1f} % |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Calibrate a classifier on images held out of its training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from nescio.classifier.classifier import SAMPLES, Classifier
+from nescio.classifier.fingerprint import posterior_digest
+from nescio.data import ImageSet
+from nescio.devices import choose_precision
+from nescio.errors import DataError, RuleError
+from nescio.progress import SILENT, Reporter
+from nescio.randomness import Stream, generator
+from nescio.refusal import (
+    DOUBTS,
+    CalibratedOn,
+    CalibrationScores,
+    calibrate,
+    calibration_needed,
+    check_promise,
+    class_unfamiliarity,
+    conformal_threshold,
+    images_needed,
+    mean_probability,
+)
+from nescio.refusal.calibrated import DOUBT
+
+MAX_REFUSAL = 0.01
+"""The share of familiar images that the familiarity gate may refuse, unless told otherwise."""
+
+CONFIDENCE = 0.95
+"""With which a risk is promised, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Promises:
+    """What a user asks of the calibrated rule.
+
+    Attributes:
+        max_refusal: The share of familiar images that may be refused as unfamiliar.
+        max_risk: The error rate to promise among accepted familiar images; ``None`` for none.
+        confidence: With which it is promised.
+        per_class: Whether both are promised for each class.
+
+    Raises:
+        RuleError: A share is outside (0, 1).
+    """
+
+    max_refusal: float = MAX_REFUSAL
+    max_risk: float | None = None
+    confidence: float = CONFIDENCE
+    per_class: bool = False
+
+    def __post_init__(self) -> None:
+        conformal_threshold(torch.zeros(0), self.max_refusal)
+        check_promise(self.max_risk, self.confidence)
+
+    def check_images(self, images: int, classes: int) -> None:
+        """Refuse a promise of risk that so few images cannot give, before any work is done.
+
+        Raises:
+            RuleError: There are too few.
+        """
+        if self.max_risk is None:
+            return
+        groups = classes if self.per_class else 1
+        each = 1 - (1 - self.confidence) / groups
+        needed = calibration_needed(self.max_risk, each) * groups
+        if images < needed:
+            per_class = " for each class" if self.per_class else ""
+            raise RuleError(
+                f"no valid threshold: {images:,} calibration images cannot promise at most "
+                f"{100 * self.max_risk:g} % errors{per_class} with {100 * self.confidence:g} % "
+                f"confidence; even without an error {needed:,} familiar ones are needed. Give "
+                "more images, or a larger --max-risk"
+            )
+
+
+@torch.no_grad()
+def calibrate_classifier(
+    classifier: Classifier,
+    calibration: ImageSet,
+    promises: Promises,
+    *,
+    samples: int = SAMPLES,
+    reporter: Reporter = SILENT,
+) -> Classifier:
+    """The classifier with thresholds set from ``calibration``, and that rule in force.
+
+    Args:
+        classifier: With a familiarity model.
+        calibration: Labelled familiar images that it was not trained on, every class among them.
+        promises: What to promise.
+        samples: How many networks are drawn for each image.
+        reporter: Told of progress, and of promises that cannot be made.
+
+    Raises:
+        DataError: A class has no image, or there is none.
+        RuleError: The classifier does not know what is familiar, or there are too few images
+            for the promise.
+    """
+    labels = calibration.require_labels()
+    present = torch.bincount(labels, minlength=len(classifier.classes))
+    missing = (present == 0).nonzero().flatten().tolist()
+    if missing:
+        raise DataError(
+            f"{calibration.name}: class {classifier.classes[missing[0]]!r} has no calibration "
+            "image; give some of every class"
+        )
+    promises.check_images(len(calibration), len(classifier.classes))
+    order = torch.randperm(
+        len(calibration), generator=generator(classifier.record.seed, Stream.CALIBRATION)
+    )
+    scores = _scores(classifier, calibration, order, samples, reporter)
+    precision = choose_precision(classifier.precision, classifier.device)
+    rule = calibrate(
+        scores,
+        CalibratedOn(
+            data=calibration.name,
+            images=len(calibration),
+            fingerprint=calibration.fingerprint(),
+            posterior=posterior_digest(classifier),
+            samples=samples,
+            seed=classifier.record.seed,
+            precision=str(precision).removeprefix("torch."),
+        ),
+        max_refusal=promises.max_refusal,
+        max_risk=promises.max_risk,
+        confidence=promises.confidence,
+        per_class=promises.per_class,
+    )
+    if not rule.familiarity_gate:
+        reporter.note(
+            f"{len(calibration)} calibration images are too few to promise that at most "
+            f"{100 * promises.max_refusal:g} % of familiar images are refused "
+            f"({images_needed(promises.max_refusal)} are needed): nothing will be refused as "
+            "unfamiliar; give more images, or a larger --max-refusal"
+        )
+    if promises.max_risk is not None and not rule.keeps_promise:
+        reporter.note(
+            f"no valid threshold: none promises at most {100 * promises.max_risk:g} % errors with "
+            f"{100 * promises.confidence:g} % confidence on {len(calibration):,} calibration "
+            "images, so nothing would be answered; give more images, or a larger --max-risk"
+        )
+    record = classifier.record
+    hashes = replace(calibration, images=classifier.prepare(calibration)).hashes()
+    return replace(
+        classifier,
+        calibrated=rule,
+        rule=rule,
+        reference=scores.unfamiliarity.min(-1).values.sort().values,
+        # So that evaluations leave these images out, too.
+        record=replace(record, seen=torch.cat([record.seen, hashes]).unique()),
+    )
+
+
+def _scores(
+    classifier: Classifier,
+    calibration: ImageSet,
+    order: torch.Tensor,
+    samples: int,
+    reporter: Reporter,
+) -> CalibrationScores:
+    shuffled = calibration.subset(order)
+    images = classifier.prepare(shuffled)
+    evidence = classifier.evidence_reader()
+    done = 0
+    parts: list[tuple[torch.Tensor, ...]] = []
+    for logits in classifier.stream_logits(
+        shuffled, samples=samples, reporter=reporter, description="calibrating"
+    ):
+        chunk = images[done : done + logits.shape[1]]
+        done += len(chunk)
+        probabilities = logits.softmax(-1).cpu()
+        parts.append(
+            (
+                class_unfamiliarity(evidence(chunk)),
+                DOUBTS[DOUBT](probabilities),
+                mean_probability(probabilities).argmax(-1),
+            )
+        )
+    unfamiliarity, doubt, top = (torch.cat(part) for part in zip(*parts, strict=True))
+    return CalibrationScores(unfamiliarity, doubt, top, shuffled.require_labels())

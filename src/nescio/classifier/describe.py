@@ -1,0 +1,63 @@
+"""What is in a model file, in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nescio.classifier.modelfile import open_safetensors, read_header
+from nescio.data import Preprocessing
+from nescio.errors import ModelFileError, NescioError
+from nescio.inference import Recipe
+from nescio.refusal import rule_from_json
+from nescio.refusal.calibrated import ASSUMPTION
+
+
+def describe_model(path: Path) -> dict[str, str]:
+    """What is in a model file, in plain words, in the order in which to tell it.
+
+    Raises:
+        ModelFileError: The file is missing, damaged, foreign or newer.
+    """
+    header = read_header(path)
+    try:
+        return _plain_words(path, header)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, NescioError):
+            raise
+        raise ModelFileError(f"{path}: the file's description is not valid ({error!r})") from error
+
+
+def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
+    recipe, training = Recipe(**header["recipe"]), header["training"]
+    classes = [str(name) for name in header["classes"]]
+    with open_safetensors(path) as file:
+        sizes = [file.get_slice(n).get_shape() for n in file.keys() if n.startswith("loc/")]  # noqa: SIM118
+    weight = recipe.effective_kl_weight(int(training["train_images"]))
+    passes = len(training["history"])
+    rule, calibrated = header["rule"], header["calibrated"]
+    return {
+        "network": f"{header['network']['name']}, {sum(map(math.prod, sizes)):,} random parameters",
+        "images": str(Preprocessing(**header["preprocessing"])),
+        "classes": f"{len(classes)}: {', '.join(classes[:20])}{', ...' * (len(classes) > 20)}",
+        "recipe": f"{recipe.name}, {passes} passes"
+        + (f" (stopped early: {training['stopped']})" if training["stopped"] else ""),
+        "prior": recipe.prior,
+        "KL weight": "1 (the ELBO)" if weight == 1 else f"{weight:.4g} times the ELBO's",
+        "familiarity": ", ".join(header["stages"]) or "not known",
+        "rule": rule_from_json(rule).describe(),
+        **(
+            {}
+            if calibrated in (None, rule)
+            else {"--rule calibrated": rule_from_json(calibrated).describe()}
+        ),
+        "promise": "none; this model was not calibrated" if calibrated is None else ASSUMPTION,
+        "data": f"{training['data']}, {training['train_images']:,} training and "
+        f"{training['calibration_images']:,} calibration images",
+        "data fingerprint": str(training["fingerprint"]),
+        "seed": str(training["seed"]),
+        "versions": ", ".join(f"{name} {v}" for name, v in training["versions"].items()),
+        "format": str(header["format"]),
+    }

@@ -1,0 +1,17 @@
+"""Familiarity: how like the training images an image is, and which stage tells.
+
+Read in this order: :mod:`stages`, :mod:`density`, :mod:`tail`, :mod:`familiarity`.
+"""
+
+from nescio.familiarity.familiarity import Familiarity, Stage, fit_familiarity
+from nescio.familiarity.stages import IMAGE, OUTPUT, StageReader, find_stages
+
+__all__ = [
+    "IMAGE",
+    "OUTPUT",
+    "Familiarity",
+    "Stage",
+    "StageReader",
+    "find_stages",
+    "fit_familiarity",
+]

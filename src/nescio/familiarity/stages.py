@@ -1,0 +1,167 @@
+"""Stages: where a network is read, and how what is read becomes few numbers.
+
+A stage is a layer with weights together with what follows it (normalisation,
+activation, pooling) up to the next such layer. The image itself is the first stage, the
+network's output the last.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nescio.errors import UsageError
+from nescio.network import twin
+
+IMAGE, OUTPUT = "image", "output"
+"""The names of the first and the last stage."""
+
+MOST_STAGES = 6
+"""Stages that are read besides the image; of deeper networks, evenly spaced ones."""
+
+MOST_FEATURES = 1024
+"""Numbers that are kept of one stage: pooled, then hashed, until there are no more."""
+
+SHAPELESS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)
+"""Layers that say nothing new; what stands before them is read."""
+
+
+def find_stages(network: nn.Module, example: Tensor, most: int = MOST_STAGES) -> tuple[str, ...]:
+    """The names of the stages of any network, from the image to the output.
+
+    Args:
+        network: In evaluation mode.
+        example: ``(n, K, H, W)`` float32, a few images to see which layers run, in order.
+        most: How many stages to read besides the image.
+    """
+    leaves = {name: m for name, m in network.named_modules() if name and not list(m.children())}
+    run: list[str] = []
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.is_floating_point() and output.ndim > 1:
+                run.append(name)
+
+        return hook
+
+    handles = [module.register_forward_hook(note(name)) for name, module in leaves.items()]
+    try:
+        with torch.no_grad():
+            network(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    times = Counter(run)
+    stages: list[str] = []
+    begun = False
+    for name in run:
+        layer = leaves[name]
+        if _has_weights(layer):
+            begun = True
+            stages.append(name)
+        elif begun and times[name] == 1 and not isinstance(layer, SHAPELESS):
+            stages[-1] = name
+    between = [name for name in stages[:-1] if times[name] == 1]
+    return (IMAGE, *_evenly(between, most - 1), OUTPUT)
+
+
+def _has_weights(layer: nn.Module) -> bool:
+    return any(parameter.ndim > 1 for parameter in layer.parameters(recurse=False))
+
+
+def _evenly(names: Sequence[str], most: int) -> list[str]:
+    """At most so many of ``names``, evenly spaced, the last among them."""
+    if len(names) <= most:
+        return list(names)
+    return [names[((i + 1) * len(names)) // most - 1] for i in range(most)]
+
+
+class StageReader:
+    """Runs a network at given weights and reads its stages.
+
+    It has module objects of its own, so readers in other threads do not meet it.
+
+    Args:
+        network: In evaluation mode; not changed.
+        weights: What its random parameters are: the means of the guide.
+        stages: Names, see :func:`find_stages`.
+
+    Raises:
+        UsageError: The network has no such stage.
+    """
+
+    def __init__(
+        self, network: nn.Module, weights: Mapping[str, Tensor], stages: Sequence[str]
+    ) -> None:
+        self._network = twin(network)
+        self._weights = dict(weights)
+        self._read: dict[str, Tensor] = {}
+        self.stages = tuple(stages)
+        modules = dict(self._network.named_modules())
+        for name in self.stages:
+            if name in (IMAGE, OUTPUT):
+                continue
+            if name not in modules:
+                raise UsageError(f"the network has no stage {name!r}")
+            modules[name].register_forward_hook(self._keep(name))
+
+    def _keep(self, name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            self._read[name] = reduce_features(output)
+
+        return hook
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        """The features of each stage, ``(n, d)`` float32, for images ``(n, K, H, W)``."""
+        self._read = {IMAGE: reduce_features(x)}
+        self._read[OUTPUT] = reduce_features(functional_call(self._network, self._weights, (x,)))
+        return [self._read[name] for name in self.stages]
+
+
+def reduce_features(output: Tensor, most: int = MOST_FEATURES) -> Tensor:
+    """Bring a stage's output to at most ``most`` numbers an image, ``(n, d)`` float32.
+
+    Maps are averaged over fields of a grid as fine as fits; tokens or series
+    ``(n, T, D)`` over either axis; what is still too much is hashed into ``most`` sums
+    of random signs, which keeps distances on average (Weinberger et al. 2009, *Feature
+    hashing for large scale multitask learning*).
+    """
+    output = output.float()
+    if output.ndim == 3:
+        output = torch.cat([output.mean(1), output.mean(2)], 1)
+    elif output.ndim > 3:
+        side = max(output.shape[2:])
+        while side > 1 and _pooled_size(output.shape, side) > most:
+            side -= 1
+        output = _pool(output, side)
+    output = output.flatten(1)
+    if output.shape[1] <= most:
+        return output.contiguous()
+    generator = torch.Generator().manual_seed(output.shape[1])
+    places = torch.randint(most, (output.shape[1],), generator=generator)
+    signs = torch.randint(2, (output.shape[1],), generator=generator).float() * 2 - 1
+    sums = output.new_zeros(len(output), most)
+    return sums.index_add_(1, places.to(output.device), output * signs.to(output.device))
+
+
+def _pooled_size(shape: torch.Size, side: int) -> int:
+    size = shape[1]
+    for length in shape[2:]:
+        size *= min(length, side)
+    return size
+
+
+def _pool(output: Tensor, side: int) -> Tensor:
+    fields = [min(length, side) for length in output.shape[2:]]
+    if fields == list(output.shape[2:]):
+        return output
+    pool: Any = F.adaptive_avg_pool3d if len(fields) == 3 else F.adaptive_avg_pool2d
+    pooled: Tensor = pool(output, fields)
+    return pooled

@@ -1,0 +1,353 @@
+"""The calibrated rule: two gates, for two reasons to refuse, and what each promises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nescio.errors import RuleError
+from nescio.refusal.calibration import conformal_threshold
+from nescio.refusal.decisions import Verdicts
+from nescio.refusal.risk import Certificate, certify, risk_bound
+from nescio.refusal.scores import DOUBTS, class_unfamiliarity, mean_probability
+from nescio.refusal.sequential import mean_is_settled
+
+DOUBT = "error_probability"
+"""The score of ambiguity. Of those in :data:`nescio.refusal.scores.DOUBTS` it had the least
+area under the risk-coverage curve on held-out training images; docs/refusal.md has the table."""
+
+AMBIGUOUS_SHARE = 0.5
+"""Without a promised risk, as ambiguous is refused at most this share of what may be refused
+as unfamiliar; and what is more likely wrong than right (Chow 1970)."""
+
+
+@dataclass(frozen=True)
+class CalibratedOn:
+    """What thresholds were set from; they mean nothing with anything else.
+
+    Attributes:
+        data: The name of the set that the images came from.
+        images: How many.
+        fingerprint: SHA-256 of the images and their labels.
+        posterior: SHA-256 of the posterior and of the familiarity model.
+        samples: How many networks were drawn, all for every image.
+        seed: Of those networks.
+        precision: Of the products in them.
+        temperature: By which logits were divided.
+    """
+
+    data: str
+    images: int
+    fingerprint: str
+    posterior: str
+    samples: int
+    seed: int
+    precision: str
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class CalibratedRule:
+    """Two gates.
+
+    *Unfamiliar*: an image that is of no class, judged by all stages of the network, more than
+    all but a share of the calibration images. *Ambiguous*: an answer more doubtful than a
+    threshold; either one under which a risk is promised, or, where none is asked for, one that
+    refuses the most doubtful familiar images and what is more likely wrong than right.
+
+    Attributes:
+        unfamiliar: Thresholds on the unfamiliarity, in nats: one, or one for each class.
+            Infinite where there were too few calibration images for the promise.
+        doubtful: Thresholds on the doubt: one, or one for each class answered. Minus infinity
+            where no threshold keeps the promise, so that nothing is answered.
+        doubt: The score, of :data:`nescio.refusal.scores.DOUBTS`.
+        max_refusal: The share of familiar images that the first gate may refuse.
+        max_risk: The promised error rate among accepted familiar images; ``None`` for none.
+        confidence: With which it is promised.
+        accepted: Calibration images behind the promise of each entry of ``doubtful``.
+        errors: How many of them were answered wrongly.
+        calibrated_on: What the thresholds belong to.
+    """
+
+    unfamiliar: tuple[float, ...]
+    doubtful: tuple[float, ...]
+    doubt: str
+    max_refusal: float
+    max_risk: float | None
+    confidence: float
+    accepted: tuple[int, ...]
+    errors: tuple[int, ...]
+    calibrated_on: CalibratedOn
+
+    @property
+    def needs_evidence(self) -> bool:
+        """It judges familiarity."""
+        return True
+
+    def __call__(self, probabilities: Tensor, evidence: Tensor | None = None) -> Verdicts:
+        """Refuse what is unfamiliar, then what is ambiguous."""
+        strangeness, nearest, stage, unfamiliar = self._familiarity(evidence)
+        mean = mean_probability(probabilities)
+        top_probability, top = mean.max(-1)
+        doubt = DOUBTS[self.doubt](probabilities)
+        # A class at least half as probable as the best is a real alternative to it.
+        proposed = (mean >= 0.5 * top_probability[:, None]) & ~unfamiliar[:, None]
+        return Verdicts(
+            top=top,
+            proposed=proposed,
+            ambiguous=(doubt > self._limits(top, doubt)) & ~unfamiliar,
+            unfamiliar=unfamiliar,
+            ambiguity=doubt,
+            unfamiliarity=strangeness,
+            nearest=nearest,
+            stage=stage,
+        )
+
+    def _familiarity(self, evidence: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if evidence is None:
+            raise RuleError("the calibrated rule needs to know how familiar the images are")
+        by_class = class_unfamiliarity(evidence)
+        strangeness, nearest = by_class.min(-1)
+        stage = evidence.gather(2, nearest[:, None, None].expand(-1, evidence.shape[1], 1))
+        limits = torch.tensor(self.unfamiliar, dtype=by_class.dtype)
+        return strangeness, nearest, stage[..., 0].argmax(1), (by_class > limits).all(-1)
+
+    def _limits(self, top: Tensor, like: Tensor) -> Tensor:
+        limits = torch.tensor(self.doubtful, dtype=like.dtype)
+        return limits if len(limits) == 1 else limits[top]
+
+    def settled(
+        self, probabilities: Tensor, evidence: Tensor | None, total: int, error: float
+    ) -> Tensor:
+        """Where the image is unfamiliar, or it is settled which class is answered, or none."""
+        unfamiliar = self._familiarity(evidence)[3]
+        if self.doubt != "error_probability":
+            return unfamiliar
+        limits = 1.0 - torch.tensor(self.doubtful, dtype=probabilities.dtype).clamp(-1.0, 2.0)
+        limits = limits.to(probabilities.device)
+        _, sure = mean_is_settled(probabilities, total, limits, error, 0.0)
+        unsure, _ = mean_is_settled(probabilities, total, limits, error, 1.0)
+        # With a limit below a half several classes could pass it: the best must be known.
+        if float(limits.min()) < 0.5:
+            sure = sure & self._leads(probabilities, total, error)
+        return unfamiliar | (sure.any(-1) | unsure.all(-1)).cpu()
+
+    @staticmethod
+    def _leads(probabilities: Tensor, total: int, error: float) -> Tensor:
+        top = mean_probability(probabilities).argmax(-1)
+        of_top = probabilities.gather(-1, top.expand(len(probabilities), -1)[..., None])
+        classes = probabilities.shape[-1]
+        _, ahead = mean_is_settled(of_top - probabilities, total, 0.0, error / classes, -1.0)
+        own = torch.nn.functional.one_hot(top, classes).bool()
+        return own & (ahead | own).all(-1, keepdim=True)
+
+    @property
+    def familiarity_gate(self) -> bool:
+        """Whether there were enough calibration images for the first gate."""
+        return any(math.isfinite(limit) for limit in self.unfamiliar)
+
+    @property
+    def keeps_promise(self) -> bool:
+        """Whether a risk was asked for and a threshold promises it, for some class at least."""
+        return self.max_risk is not None and any(t > -math.inf for t in self.doubtful)
+
+    @property
+    def per_class(self) -> bool:
+        """Whether the promises hold for each class."""
+        return max(len(self.unfamiliar), len(self.doubtful)) > 1
+
+    def describe(self) -> str:
+        """The rule and its promises in plain sentences."""
+        return " ".join([self._familiarity_in_words(), self._ambiguity_in_words(), ASSUMPTION])
+
+    def _familiarity_in_words(self) -> str:
+        share, images = _percent(self.max_refusal), self.calibrated_on.images
+        if not self.familiarity_gate:
+            return (
+                f"Nothing is refused as unfamiliar: {images} calibration images are too few to "
+                f"promise at most {share} of familiar images."
+            )
+        whose = "of the familiar images of each class" if self.per_class else "of familiar images"
+        return (
+            "An image is refused as unfamiliar when, judged by all stages of the network, it is "
+            f"stranger than its {images} calibration images allow; that gate refuses at most "
+            f"{share} {whose}, on average over calibrations."
+        )
+
+    def _ambiguity_in_words(self) -> str:
+        if self.max_risk is None:
+            limit = max(self.doubtful)
+            return (
+                "It is refused as ambiguous when its answer is wrong with a probability above "
+                f"{limit:.3g}; no error rate is promised (--max-risk)."
+                if self.doubt == "error_probability"
+                else f"It is refused as ambiguous when its {self.doubt} is above {limit:.3g}."
+            )
+        risk, confidence = _percent(self.max_risk), _percent(self.confidence)
+        if not self.keeps_promise:
+            return (
+                f"No valid threshold: none promises at most {risk} errors with {confidence} "
+                "confidence, so nothing is answered."
+            )
+        if len(self.doubtful) > 1:
+            silent = sum(t == -math.inf for t in self.doubtful)
+            rest = f" ({silent} classes, without a valid threshold, are never answered)"
+            return (
+                f"Of familiar images answered with any one class at most {risk} are wrong, with "
+                f"{confidence} confidence for all classes at once{rest if silent else ''}."
+            )
+        bound = risk_bound(self.errors[0], self.accepted[0], self.confidence)
+        return (
+            f"Of familiar images that are answered at most {risk} are wrong, with {confidence} "
+            f"confidence: of {self.accepted[0]:,} calibration images accepted {self.errors[0]} "
+            f"were wrong, which bounds the error rate by {100 * bound:.2g} %."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The rule as JSON; a threshold that lets all pass is "all", one that lets none "none"."""
+        return {
+            "kind": "calibrated",
+            **asdict(self),
+            "unfamiliar": [_limit_to_json(t) for t in self.unfamiliar],
+            "doubtful": [_limit_to_json(t) for t in self.doubtful],
+            "accepted": list(self.accepted),
+            "errors": list(self.errors),
+            "assumption": ASSUMPTION,
+        }
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> CalibratedRule:
+        """What :meth:`to_json` wrote."""
+        if record["doubt"] not in DOUBTS:
+            raise RuleError(f"unknown score of ambiguity {record['doubt']!r}")
+        risk = record["max_risk"]
+        return CalibratedRule(
+            tuple(_limit_from_json(t) for t in record["unfamiliar"]),
+            tuple(_limit_from_json(t) for t in record["doubtful"]),
+            str(record["doubt"]),
+            float(record["max_refusal"]),
+            None if risk is None else float(risk),
+            float(record["confidence"]),
+            tuple(int(n) for n in record["accepted"]),
+            tuple(int(n) for n in record["errors"]),
+            CalibratedOn(**record["calibrated_on"]),
+        )
+
+
+ASSUMPTION = (
+    "Promises hold for images that are exchangeable with the calibration images; that others are "
+    "refused is measured, not promised."
+)
+
+
+@dataclass(frozen=True)
+class CalibrationScores:
+    """What calibration needs to know of ``N`` familiar images held out of training.
+
+    Their order must not depend on them: the first of them choose candidates for thresholds.
+
+    Attributes:
+        unfamiliarity: ``(N, C)``, of each class, see
+            :func:`nescio.refusal.scores.class_unfamiliarity`.
+        doubt: ``(N,)``, by the rule's score of ambiguity.
+        top: ``(N,)`` int64, the answers.
+        labels: ``(N,)`` int64, the truth.
+    """
+
+    unfamiliarity: Tensor
+    doubt: Tensor
+    top: Tensor
+    labels: Tensor
+
+
+def calibrate(
+    scores: CalibrationScores,
+    calibrated_on: CalibratedOn,
+    *,
+    max_refusal: float,
+    max_risk: float | None = None,
+    confidence: float = 0.95,
+    per_class: bool = False,
+    doubt: str = DOUBT,
+) -> CalibratedRule:
+    """Set both gates.
+
+    The familiarity gate comes first; given its threshold the images that pass are again
+    exchangeable, and the risk is promised for those.
+
+    Args:
+        scores: Of the calibration images.
+        calibrated_on: What they are.
+        max_refusal: The share of familiar images that may be refused as unfamiliar.
+        max_risk: The error rate to promise among accepted images.
+        confidence: With which it is promised.
+        per_class: Whether both promises are made for each class: refusals for each true class,
+            the risk for each class answered, all with the stated confidence at once.
+        doubt: The name of the score of ambiguity.
+
+    Raises:
+        RuleError: A share is outside (0, 1).
+    """
+    unfamiliar = _unfamiliar_limits(scores, max_refusal, per_class=per_class)
+    certificates: list[Certificate | None] = []
+    if max_risk is None:
+        doubtful: tuple[float, ...] = (_doubtful_by_share(scores.doubt, max_refusal, doubt),)
+    else:
+        limits = torch.tensor(unfamiliar, dtype=scores.unfamiliarity.dtype)
+        passes = (scores.unfamiliarity <= limits).any(-1)
+        wrong = scores.top != scores.labels
+        classes = range(scores.unfamiliarity.shape[1])
+        groups = [passes & (scores.top == c) for c in classes] if per_class else [passes]
+        each = 1 - (1 - confidence) / len(groups)  # Bonferroni over the classes
+        certificates = [
+            certify(scores.doubt[own], wrong[own], max_risk=max_risk, confidence=each)
+            for own in groups
+        ]
+        doubtful = tuple(-math.inf if c is None else c.threshold for c in certificates)
+    return CalibratedRule(
+        unfamiliar=unfamiliar,
+        doubtful=doubtful,
+        doubt=doubt,
+        max_refusal=max_refusal,
+        max_risk=max_risk,
+        confidence=confidence,
+        accepted=tuple(0 if c is None else c.accepted for c in certificates),
+        errors=tuple(0 if c is None else c.errors for c in certificates),
+        calibrated_on=calibrated_on,
+    )
+
+
+def _unfamiliar_limits(
+    scores: CalibrationScores, max_refusal: float, *, per_class: bool
+) -> tuple[float, ...]:
+    if not per_class:
+        return (conformal_threshold(scores.unfamiliarity.min(-1).values, max_refusal),)
+    # An image of class c is refused only if it is strange for every class, so for c.
+    return tuple(
+        conformal_threshold(own[scores.labels == c], max_refusal)
+        for c, own in enumerate(scores.unfamiliarity.unbind(1))
+    )
+
+
+def _doubtful_by_share(score: Tensor, max_refusal: float, doubt: str) -> float:
+    limit = conformal_threshold(score, AMBIGUOUS_SHARE * max_refusal)
+    return min(limit, 0.5) if doubt == "error_probability" else limit
+
+
+def _limit_to_json(limit: float) -> float | str:
+    if math.isinf(limit):
+        return "all" if limit > 0 else "none"
+    return limit
+
+
+def _limit_from_json(limit: float | str) -> float:
+    return {"all": math.inf, "none": -math.inf}[limit] if isinstance(limit, str) else float(limit)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"

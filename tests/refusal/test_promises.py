@@ -1,0 +1,89 @@
+"""Promises hold over repeated calibration, and thresholds are what they should be by hand."""
+
+import math
+
+import pytest
+import torch
+from promises import NOWHERE, World, simulate
+from scipy import stats
+
+from nescio.refusal import CalibrationScores, calibrate
+
+
+@pytest.mark.parametrize(
+    ("world", "images", "per_class"),
+    [(World(), 500, False), (World(bumpy=True), 500, False), (World(), 1500, True)],
+    ids=["rising", "bumpy", "each class"],
+)
+def test_promises_hold_over_repeated_calibration(
+    world: World, images: int, per_class: bool
+) -> None:
+    result = simulate(
+        world, images=images, repeats=1000, max_risk=0.04, confidence=0.8, per_class=per_class
+    )
+    assert result.risk_holds(0.8) > 1e-3
+    # It is a promise kept by more than silence: nearly always there is a threshold.
+    assert result.answered > 900
+    assert result.coverage > 0.3
+    # The mean of 1,000 calibrations is known to about a thousandth.
+    assert result.refusal <= 0.05 + 0.002
+
+
+def test_a_broken_promise_would_be_seen() -> None:
+    # The same simulation tells 80 % confidence from the 95 % that it would have to be.
+    result = simulate(World(), images=500, repeats=1000, max_risk=0.04, confidence=0.8)
+    assert result.violations > 20
+    assert result.risk_holds(0.999) < 1e-6
+
+
+def scores(count: int, classes: int = 2) -> CalibrationScores:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % classes
+    strange = torch.rand(count, classes, generator=generator)
+    return CalibrationScores(strange, torch.rand(count, generator=generator), labels, labels)
+
+
+def test_both_gates_without_a_risk() -> None:
+    given = scores(999)
+    rule = calibrate(given, NOWHERE, max_refusal=0.1)
+    # Ranks ceil(1000 * 0.9) and ceil(1000 * 0.95), but a half where that is less.
+    strangeness = given.unfamiliarity.min(-1).values.sort().values
+    assert rule.unfamiliar == (float(strangeness[899]),)
+    assert rule.doubtful == (0.5,)
+    timid = CalibrationScores(given.unfamiliarity, given.doubt / 10, given.top, given.labels)
+    limit = calibrate(timid, NOWHERE, max_refusal=0.1).doubtful[0]
+    assert limit == float((given.doubt / 10).sort().values[949])
+    assert rule.max_risk is None
+    assert not rule.keeps_promise
+
+
+def test_each_class_has_its_own_threshold() -> None:
+    given = scores(400)
+    rule = calibrate(given, NOWHERE, max_refusal=0.1, per_class=True)
+    for c in range(2):
+        own = given.unfamiliarity[given.labels == c, c].sort().values
+        assert rule.unfamiliar[c] == float(own[math.ceil(201 * 0.9) - 1])
+
+
+def test_the_risk_is_promised_for_images_that_pass_the_first_gate() -> None:
+    given = scores(2000)
+    strange = given.unfamiliarity.min(-1).values > 0.6
+    top = torch.where(strange, 1 - given.labels, given.labels)
+    wrong_where_strange = CalibrationScores(given.unfamiliarity, given.doubt, top, given.labels)
+    share = float(strange.float().mean()) + 0.01
+    rule = calibrate(wrong_where_strange, NOWHERE, max_refusal=share, max_risk=0.01)
+    assert rule.doubtful == (math.inf,)
+    assert rule.errors == (0,)
+    assert "0 were wrong" in rule.describe()
+    bare = calibrate(wrong_where_strange, NOWHERE, max_refusal=0.001, max_risk=0.01)
+    assert bare.doubtful == (-math.inf,)
+    assert "No valid threshold" in bare.describe()
+    assert "exchangeable" in bare.describe()
+
+
+def test_classes_share_the_confidence() -> None:
+    given = scores(1400)
+    # 60 right ones at 95 % for 5 %; for two classes at once 97.5 % each: 72 of each.
+    rule = calibrate(given, NOWHERE, max_refusal=0.5, max_risk=0.05, per_class=True)
+    assert rule.doubtful == (math.inf, math.inf)
+    assert all(stats.binom.cdf(0, n, 0.05) <= 0.025 for n in rule.accepted)
