@@ -12,6 +12,7 @@ from nescio.classifier import Classifier, Judgement
 from nescio.data import ImageSet
 from nescio.evaluation import Evaluation
 from nescio.refusal import Decision, Decisions
+from nescio.refusal.calibrated import ASSUMPTION
 from nescio.report.content import (
     Card,
     Gallery,
@@ -175,19 +176,20 @@ class _Show:
 
 def _model(classifier: Classifier, evaluation: Evaluation) -> dict[str, str]:
     recipe, record = classifier.recipe, classifier.record
-    parameters = sum(value.numel() for value in classifier.guide.loc.values())
+    random = sum(value.numel() for value in classifier.guide.loc.values())
+    parameters = sum(value.numel() for value in classifier.network.parameters())
+    all_random = "each of its" if random == parameters else f"{random:,} of its"
     weight = recipe.effective_kl_weight(record.train_images)
     kl = "as the ELBO says" if weight == 1 else f"{weight:.4g} times what the ELBO says"
     return {
-        "Network": f"{classifier.spec.name}; each of its {parameters:,} weights and biases is a "
-        "distribution, not a number",
+        "Network": f"{classifier.spec.name}; {all_random} {parameters:,} weights and biases "
+        f"{'is a distribution, not a number' if random == parameters else 'are distributions'}",
         "An answer": f"is taken from {evaluation.samples} networks drawn from those distributions",
         "Learned from": f"{record.train_images:,} images of {record.data}, in "
         f"{len(record.history)} passes; prior {recipe.prior}; the KL is weighed {kl}",
         "Rule": evaluation.rule_text,
-        "What is promised": "The share of familiar images refused as unfamiliar, for images drawn "
-        "like the calibration images."
-        if evaluation.rule.get("threshold") is not None and evaluation.rule["kind"] == "calibrated"
+        "What is promised": ASSUMPTION
+        if evaluation.rule["kind"] == "calibrated"
         else "Nothing: this rule was not calibrated.",
         "What is not": "That strange images are refused is measured on the sets in this report, "
         "not promised for others.",

@@ -140,7 +140,9 @@ def verdict_in_words(decision: Decision, actual: str | None) -> tuple[str, str]:
     "Correct" or "Incorrect" where the truth is known, "Undecided" for a refusal.
     """
     if not decision.accepted:
-        return f"Undecided\nI don't know: {decision.reason}", ORANGE
+        stage = "" if decision.stage is None else f" ({_shorten(f'stage {decision.stage}', 18)})"
+        given_away = stage if decision.reason == "unfamiliar" else ""
+        return f"Undecided\nI don't know: {decision.reason}{given_away}", ORANGE
     if actual is None:
         return f"{_shorten(str(decision.label), 22)}", BLUE
     answer = _shorten(str(decision.label), 22)
@@ -150,9 +152,9 @@ def verdict_in_words(decision: Decision, actual: str | None) -> tuple[str, str]:
 
 
 def _size(rows: int, columns: int) -> tuple[float, float]:
-    """Width and height of the figure, in inches; two lines below a small image must fit."""
+    """Width and height of the figure, in inches; three lines below a small image must fit."""
     height = TOP + rows * CELL[1] - TITLE + BOTTOM
-    return IMAGE + GAP + columns * CELL[0] + 0.15, max(height, TOP + IMAGE + 0.2)
+    return IMAGE + GAP + columns * CELL[0] + 0.15, max(height, TOP + IMAGE + 0.4)
 
 
 def _shown(decision: Decision, classes: Sequence[str]) -> list[int]:
@@ -181,7 +183,17 @@ def _draw_image(axis: Axes, image: Tensor, decision: Decision, actual: str | Non
     proposed = ", ".join(_shorten(name, 14) for name in decision.proposed[:4]) or "none"
     more = f" and {len(decision.proposed) - 4} more" if len(decision.proposed) > 4 else ""
     below = f"{known}\n" + textwrap.fill(f"proposed: {proposed}{more}", 30)
+    if decision.nearest is not None and "familiarity" in decision.scores:
+        share = decision.scores["familiarity"]
+        below += f"\n{_familiarity(share)}; nearest: {_shorten(decision.nearest, 14)}"
     axis.set_xlabel(below, fontsize=8.5, color=INK)
+
+
+def _familiarity(share: float) -> str:
+    """Where an image stands among the calibration images, by its p-value."""
+    if share > 0.1:
+        return f"as familiar as {100 * share:.0f} % of its kind"
+    return f"stranger than {min(100 * (1 - share), 99.99):.4g} %"
 
 
 def _draw_histogram(axis: Axes, values: Any, edges: Any, name: str, decision: Decision) -> None:
