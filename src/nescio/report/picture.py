@@ -140,9 +140,7 @@ def verdict_in_words(decision: Decision, actual: str | None) -> tuple[str, str]:
     "Correct" or "Incorrect" where the truth is known, "Undecided" for a refusal.
     """
     if not decision.accepted:
-        stage = "" if decision.stage is None else f" ({_shorten(f'stage {decision.stage}', 18)})"
-        given_away = stage if decision.reason == "unfamiliar" else ""
-        return f"Undecided\nI don't know: {decision.reason}{given_away}", ORANGE
+        return f"Undecided\nI don't know: {decision.reason}", ORANGE
     if actual is None:
         return f"{_shorten(str(decision.label), 22)}", BLUE
     answer = _shorten(str(decision.label), 22)
@@ -152,9 +150,9 @@ def verdict_in_words(decision: Decision, actual: str | None) -> tuple[str, str]:
 
 
 def _size(rows: int, columns: int) -> tuple[float, float]:
-    """Width and height of the figure, in inches; three lines below a small image must fit."""
+    """Width and height of the figure, in inches; four lines below a small image must fit."""
     height = TOP + rows * CELL[1] - TITLE + BOTTOM
-    return IMAGE + GAP + columns * CELL[0] + 0.15, max(height, TOP + IMAGE + 0.4)
+    return IMAGE + GAP + columns * CELL[0] + 0.15, max(height, TOP + IMAGE + 0.55)
 
 
 def _shown(decision: Decision, classes: Sequence[str]) -> list[int]:
@@ -185,15 +183,18 @@ def _draw_image(axis: Axes, image: Tensor, decision: Decision, actual: str | Non
     below = f"{known}\n" + textwrap.fill(f"proposed: {proposed}{more}", 30)
     if decision.nearest is not None and "familiarity" in decision.scores:
         share = decision.scores["familiarity"]
-        below += f"\n{_familiarity(share)}; nearest: {_shorten(decision.nearest, 14)}"
+        below += f"\n{_familiarity(share)}"
+        below += f"\nnearest: {_shorten(decision.nearest, 14)}"
+        if decision.reason == "unfamiliar":
+            below += f"; given away by stage {_shorten(str(decision.stage), 14)}"
     axis.set_xlabel(below, fontsize=8.5, color=INK)
 
 
 def _familiarity(share: float) -> str:
     """Where an image stands among the calibration images, by its p-value."""
     if share > 0.1:
-        return f"as familiar as {100 * share:.0f} % of its kind"
-    return f"stranger than {min(100 * (1 - share), 99.99):.4g} %"
+        return "as strange as many familiar ones"
+    return f"stranger than {min(100 * (1 - share), 99.99):.4g} % of familiar ones"
 
 
 def _draw_histogram(axis: Axes, values: Any, edges: Any, name: str, decision: Decision) -> None:
