@@ -18,8 +18,9 @@ from nescio.refusal.scores import DOUBTS, class_unfamiliarity, mean_probability
 from nescio.refusal.sequential import mean_is_settled
 
 DOUBT = "error_probability"
-"""The score of ambiguity. Of those in :data:`nescio.refusal.scores.DOUBTS` it had the least
-area under the risk-coverage curve on held-out training images; docs/refusal.md has the table."""
+"""The score of ambiguity. On held-out training images none of those in
+:data:`nescio.refusal.scores.DOUBTS` was ahead of it by more than chance (docs/refusal.md has the
+table); it is the one that means a chance of error, and whose decision can be settled early."""
 
 AMBIGUOUS_SHARE = 0.5
 """Without a promised risk, as ambiguous is refused at most this share of what may be refused
