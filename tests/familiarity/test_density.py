@@ -43,6 +43,18 @@ def test_axes_are_the_principal_ones() -> None:
     assert torch.allclose(spreads, values, rtol=1e-3)
 
 
+def test_axes_where_the_fast_algorithm_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = features(500)
+    usual = fitted_axes(x)(x)
+
+    def fail(_: Tensor) -> None:
+        raise torch.linalg.LinAlgError("failed to converge")
+
+    monkeypatch.setattr(torch.linalg, "eigh", fail)
+    other = fitted_axes(x)(x)
+    assert torch.allclose(other.abs(), usual.abs(), rtol=1e-3, atol=1e-4)
+
+
 def test_what_the_axes_leave_is_one_more_number() -> None:
     x = features(500)
     few = fitted_axes(x, 2)

@@ -139,7 +139,7 @@ class AxesMoments:
         if not typical > ROUNDING * float(self._shift.abs().max()):
             return None
         spread = variance.sqrt().clamp_min(LEAST_SPREAD * typical)
-        values, vectors = torch.linalg.eigh(covariance / (spread[:, None] * spread))
+        values, vectors = _eigen(covariance / (spread[:, None] * spread))
         kept = int((values > LEAST_VARIANCE * values[-1]).sum())
         # More axes than images would only describe those images.
         kept = max(1, min(kept, most, self._count - 1))
@@ -327,6 +327,18 @@ class ClassMoments:
             strength,
             counts.float(),
         )
+
+
+def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Rising eigenvalues and their vectors of a covariance ``(d, d)``."""
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # not in its stubs
+        # LAPACK's divide and conquer may fail where many features never vary (seen with a
+        # thousand dead units); the singular values of a covariance are its eigenvalues.
+        vectors, values, _ = torch.linalg.svd(matrix)
+        values, vectors = values.flip(0), vectors.flip(1)
+    return values, vectors
 
 
 def _zeros(like: Tensor, *shape: int) -> Tensor:
