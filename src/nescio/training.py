@@ -23,7 +23,7 @@ from nescio.classifier import (
 from nescio.data import Dataset, ImageSet, Splits, load, split, suitable_augmentation
 from nescio.devices import choose_device, choose_precision
 from nescio.errors import DataError, UsageError
-from nescio.familiarity import fit_familiarity
+from nescio.familiarity import StageReader, fit_familiarity
 from nescio.inference import RECIPES, Fit, Likelihood, Prior, Recipe, fit_guide
 from nescio.network import OWN, NetworkSpec, build
 from nescio.prediction import check_samples
@@ -116,6 +116,8 @@ def fit(
             "keep a share for calibration, or choose another rule"
         )
     module = build(spec, seed) if isinstance(network, str) else network
+    if stages is not None:
+        StageReader(module, {}, stages)  # a wrong name must fail before training, too
     fitted = fit_guide(
         module,
         splits.train,

@@ -107,6 +107,7 @@ def test_a_users_own_network_is_not_changed(data: Dataset) -> None:
         ({"recipe": "best"}, UsageError),
         ({"max_refusal": 0.0}, RuleError),
         ({"device": "tpu"}, UsageError),
+        ({"stages": ["image", "nowhere"]}, UsageError),
         ({"recipe": replace(QUICK, rule="median:2")}, RuleError),
         ({"recipe": replace(QUICK, calibration=0.0)}, DataError),
     ],
