@@ -165,7 +165,8 @@ def two_doubts() -> None:
     for name, images, index in chosen:
         one = images.subset(torch.tensor([index]))
         logits = next(classifier.stream_logits(one))
-        decision = classifier.decide_from_logits(logits, classifier.rule)[0]
+        evidence = classifier.evidence_reader()(classifier.prepare(one))
+        decision = classifier.decide_from_logits(logits, classifier.rule, evidence)[0]
         assert images.labels is not None
         save_answer(
             HERE / f"{name}.png",
