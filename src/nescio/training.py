@@ -128,6 +128,7 @@ def fit(
         device=place,
         precision=choose_precision(precision, place),
         compiled=compiled,
+        watch=splits.calibration if calibrates else None,
         reporter=reporter,
     )
     if prior is not None:

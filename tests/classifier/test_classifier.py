@@ -305,6 +305,15 @@ def test_a_file_of_an_earlier_format(model_file: Path, tmp_path: Path) -> None:
         nescio.load_model(rewrite(model_file, tmp_path / "old", format=2))
 
 
+def test_a_file_from_before_accuracy_was_kept(model_file: Path, tmp_path: Path) -> None:
+    assert all(epoch.accuracy is not None for epoch in nescio.load_model(model_file).record.history)
+    training = read_header(model_file)["training"]
+    for epoch in training["history"]:
+        del epoch["accuracy"]
+    old = nescio.load_model(rewrite(model_file, tmp_path / "old", training=training))
+    assert {epoch.accuracy for epoch in old.record.history} == {None}
+
+
 def test_parts_that_do_not_match(model_file: Path, tmp_path: Path, data: Dataset) -> None:
     other = nescio.fit("mlp", data, recipe=replace(QUICK, epochs=1), samples=2)
     assert other.calibrated is not None

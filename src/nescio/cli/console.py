@@ -100,14 +100,22 @@ class _PlainTask:
         if now - self._said >= (STATUS_SECONDS if status else PLAIN_SECONDS):
             self.say(status, now)
 
-    def say(self, status: str, now: float) -> None:
+    def say(self, status: str, now: float, *, last: bool = False) -> None:
         self._said = now
         of_total = "" if self._total is None else f"/{self._total}"
+        left = "" if last else self._left(now)
         rest = f"; {status}" if status else ""
         _stderr(
             f"{self._description}: {self._done}{of_total} {self._unit}, "
-            f"{now - self._start:.0f} s{rest}"
+            f"{now - self._start:.0f} s{left}{rest}"
         )
+
+    def _left(self, now: float) -> str:
+        """The time left at the rate so far, where it can be told."""
+        if self._total is None or not 0 < self._done < self._total:
+            return ""
+        seconds = (now - self._start) * (self._total - self._done) / self._done
+        return f", about {_duration(seconds)} left"
 
 
 class PlainReporter:
@@ -118,7 +126,7 @@ class PlainReporter:
         """Lines now and then, and one at the end."""
         task = _PlainTask(description, total, unit)
         yield task
-        task.say(task.status or "done", time.monotonic())
+        task.say(task.status or "done", time.monotonic(), last=True)
 
     def note(self, message: str) -> None:
         """One line."""
@@ -164,6 +172,14 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     if not console.is_terminal:
         console = Console(file=sys.stdout, width=PIPED_WIDTH)
     console.print(table)
+
+
+def _duration(seconds: float) -> str:
+    """As a person would say it: seconds, then minutes, then hours and minutes."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _stderr(text: str) -> None:

@@ -1,7 +1,7 @@
 """Bayesian inference for networks: model, guide, ELBO, and the fit.
 
 Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`scale`, :mod:`guide`,
-:mod:`elbo`, :mod:`recipe`, :mod:`fit`; then, for what makes it fast, :mod:`engine`,
+:mod:`elbo`, :mod:`recipe`, :mod:`watch`, :mod:`fit`; then, for what makes it fast, :mod:`engine`,
 :mod:`estimators`, :mod:`site`, :mod:`noise`. Each of prior, likelihood and guide is a
 protocol with small implementations and can be replaced alone.
 """

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -23,6 +23,7 @@ from nescio.inference.model import BayesianNetwork, random_parameters
 from nescio.inference.prior import Prior, parse_prior
 from nescio.inference.recipe import Recipe
 from nescio.inference.scale import SCALE_MAPS
+from nescio.inference.watch import Watch
 from nescio.network import check_fit, check_lifting, lay_out
 from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, derive, generator
@@ -41,6 +42,7 @@ class Epoch:
         log_likelihood: E_q[log p(y | x, w)].
         kl: KL(q || p), divided by the images that each step speaks for.
         seconds: How long the pass took.
+        accuracy: Of the network at the guide's means on images that are watched, if any.
     """
 
     epoch: int
@@ -48,6 +50,7 @@ class Epoch:
     log_likelihood: float
     kl: float
     seconds: float
+    accuracy: float | None = None
 
     @property
     def loss(self) -> float:
@@ -84,6 +87,7 @@ def fit_guide(
     device: torch.device | None = None,
     precision: torch.dtype = torch.float32,
     compiled: bool = False,
+    watch: ImageSet | None = None,
     reporter: Reporter = SILENT,
 ) -> Fit:
     """Fit a mean-field posterior over the weights of ``network``.
@@ -103,6 +107,7 @@ def fit_guide(
             float32 in any case, and the Pyro engine computes all in float32.
         compiled: Whether to compile the network (:func:`torch.compile`) for the fast
             engine; where that fails, the reporter is told and the fit goes on without.
+        watch: Labelled images whose accuracy is shown after each pass; nothing is chosen by it.
         reporter: Told of each pass.
 
     Returns:
@@ -147,7 +152,7 @@ def fit_guide(
                 generator=torch.Generator(device).manual_seed(derive(seed, Stream.WEIGHT_NOISE)),
             ),
         )
-        return run.all_epochs(reporter)
+        return run.all_epochs(Watch.of(watch) if watch else None, reporter)
 
 
 class _DivergedError(Exception):
@@ -196,7 +201,7 @@ class _Run:
         )
         self.scheduler = self._scheduler(len(train))
 
-    def all_epochs(self, reporter: Reporter) -> Fit:
+    def all_epochs(self, watch: Watch | None, reporter: Reporter) -> Fit:
         history: list[Epoch] = []
         kept = self._snapshot(history)
         steps = self.recipe.steps_per_epoch(len(self.images))
@@ -213,9 +218,10 @@ class _Run:
                             _check_finite(totals)
                     # The last step may have ruined a state whose loss was still finite.
                     _check_finite(totals + self._probe(batch))
-                    history.append(_summary(epoch, totals, time.perf_counter() - start))
+                    shown = _summary(epoch, totals, time.perf_counter() - start)
+                    history.append(self._watched(shown, watch))
                     kept = self._snapshot(history)
-                    task.advance(0, _status(history[-1], passes))
+                    task.advance(0, _status(history[-1], passes, watch))
         except _DivergedError:
             return self._stopped(kept, "diverged")
         except KeyboardInterrupt:
@@ -264,6 +270,13 @@ class _Run:
         sums = [value.sum() for value in (fits, *self.guide.parameters(), *self.fixed)]
         return torch.stack(sums).sum() * 0.0 + self._zeros(1)
 
+    def _watched(self, epoch: Epoch, watch: Watch | None) -> Epoch:
+        """With the accuracy on what is watched: for people to see, nothing is chosen by it."""
+        if watch is None:
+            return epoch
+        size = self.recipe.batch_size
+        return replace(epoch, accuracy=watch.accuracy(self.network, self.guide.loc, size))
+
     def _initial_guide(self, start: torch.Generator) -> MeanField:
         parameters = {
             n: p.detach() for n, p in random_parameters(self.network, self.recipe.random).items()
@@ -306,8 +319,11 @@ def _summary(epoch: int, totals: Tensor, seconds: float) -> Epoch:
     return Epoch(epoch, -loss / images, log_likelihood / images, kl / images, seconds)
 
 
-def _status(epoch: Epoch, epochs: int) -> str:
-    return (
+def _status(epoch: Epoch, epochs: int, watch: Watch | None) -> str:
+    parts = (
         f"pass {epoch.epoch}/{epochs}: ELBO {epoch.elbo:.4g} = "
         f"log-likelihood {epoch.log_likelihood:.4g} - KL {epoch.kl:.4g} nats/image"
     )
+    if watch is None or epoch.accuracy is None:
+        return parts
+    return f"{parts}; {watch.describe(epoch.accuracy)}"

@@ -1,0 +1,62 @@
+"""What is shown of images that are not trained on while training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nescio.data import ImageSet, to_float
+
+MOST_WATCHED = 2_000
+"""Images, so that watching takes a small part of a pass."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A fixed part of the calibration images.
+
+    The accuracy on them is shown and kept, and nothing is chosen by it: no pass, no setting, no
+    end of training. So the same images may set thresholds afterwards.
+
+    Attributes:
+        images: ``(N, K, H, W)`` uint8.
+        labels: ``(N,)`` int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    @staticmethod
+    def of(images: ImageSet) -> Watch:
+        """At most :data:`MOST_WATCHED` of ``images``, evenly from the first to the last."""
+        count = min(len(images), MOST_WATCHED)
+        index = torch.linspace(0, len(images) - 1, count).round().long()
+        return Watch(images.images[index], images.require_labels()[index])
+
+    @torch.no_grad()
+    def accuracy(self, network: nn.Module, means: Mapping[str, Tensor], batch_size: int) -> float:
+        """The share that ``network`` answers rightly at the means of the guide.
+
+        Args:
+            network: In training mode, and left in it.
+            means: What its random parameters are.
+            batch_size: Images that go through it at once.
+        """
+        device = next(iter(means.values())).device
+        network.eval()
+        right = 0
+        for images, labels in zip(
+            self.images.split(batch_size), self.labels.split(batch_size), strict=True
+        ):
+            output: Tensor = functional_call(network, dict(means), (to_float(images.to(device)),))
+            right += int((output.argmax(-1).cpu() == labels).sum())
+        network.train()
+        return right / len(self.labels)
+
+    def describe(self, accuracy: float) -> str:
+        """What :meth:`accuracy` gave, in words."""
+        return f"{100 * accuracy:.1f} % of {len(self.labels):,} calibration images right"
