@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from nescio.errors import (
     ArchitectureError,
+    CalibrationError,
+    CalibrationInterrupt,
     DataError,
     DivergenceError,
     DownloadError,
@@ -66,6 +68,8 @@ __all__ = [
     "DEFAULT",
     "ArchitectureError",
     "CalibratedRule",
+    "CalibrationError",
+    "CalibrationInterrupt",
     "Classifier",
     "DataError",
     "Dataset",

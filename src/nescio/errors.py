@@ -10,14 +10,18 @@
     │   └── DownloadError     a named data set that cannot be fetched
     ├── ArchitectureError     a network that does not fit the data or cannot be built
     ├── DivergenceError       training produced a loss that is not finite
+    ├── CalibrationError      what comes after training failed; it carries what was fitted
     ├── OutOfMemoryError      the memory does not hold what was asked for
     └── ModelFileError        a model file that is damaged, foreign, newer or does not match
 
 A message is one line: what was expected, what came, and the mend. The command
-line prints it after ``error:`` and exits with status 2.
+line prints it after ``error:`` and exits with status 2. Beside them stands
+:class:`CalibrationInterrupt`, a ``KeyboardInterrupt`` that carries what was fitted.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class NescioError(Exception):
@@ -50,6 +54,32 @@ class ArchitectureError(NescioError, ValueError):
 
 class DivergenceError(NescioError):
     """Training produced a loss that is not finite, before one pass was complete."""
+
+
+class CalibrationError(NescioError):
+    """Training is done, but getting to know its images, or calibrating, failed.
+
+    Attributes:
+        classifier: A :class:`nescio.Classifier` (errors stand below it, so its type is not named
+            here) with the fitted posterior, and the rule that never refuses. Where it has a
+            familiarity model, only calibration failed, and can be done again.
+    """
+
+    def __init__(self, message: str, classifier: Any) -> None:
+        super().__init__(message)
+        self.classifier = classifier
+
+
+class CalibrationInterrupt(KeyboardInterrupt):
+    """Ctrl-C came after training, before the end of calibration.
+
+    Attributes:
+        classifier: As of :class:`CalibrationError`.
+    """
+
+    def __init__(self, message: str, classifier: Any) -> None:
+        super().__init__(message)
+        self.classifier = classifier
 
 
 class OutOfMemoryError(NescioError, MemoryError):

@@ -21,8 +21,14 @@ from nescio.classifier import (
     calibrate_classifier,
 )
 from nescio.data import Dataset, ImageSet, Splits, load, split, suitable_augmentation
-from nescio.devices import choose_device, choose_precision
-from nescio.errors import DataError, UsageError
+from nescio.devices import choose_device, choose_precision, explain_memory
+from nescio.errors import (
+    CalibrationError,
+    CalibrationInterrupt,
+    DataError,
+    NescioError,
+    UsageError,
+)
 from nescio.familiarity import StageReader, fit_familiarity
 from nescio.inference import RECIPES, Fit, Likelihood, Prior, Recipe, fit_guide
 from nescio.network import OWN, NetworkSpec, build
@@ -86,8 +92,10 @@ def fit(
 
     Raises:
         NescioError: See :mod:`nescio.errors`; the message names the thing and the mend.
+        CalibrationError: What comes after training failed; it carries what was fitted.
         KeyboardInterrupt: Ctrl-C within the first pass. Later it ends training with the
             last complete pass, and ``record.stopped`` says ``interrupted``.
+        CalibrationInterrupt: Ctrl-C after training; it carries what was fitted.
     """
     recipe = find_recipe(recipe)
     # A bad promise must fail before the training that it would waste.
@@ -147,20 +155,8 @@ def fit(
         precision=precision,
     )
     if calibrates:
-        familiarity = fit_familiarity(
-            fitted.network,
-            fitted.guide.loc,
-            splits.train,
-            classes=len(dataset.classes),
-            stages=stages,
-            reporter=reporter,
-        )
-        classifier = calibrate_classifier(
-            replace(classifier, familiarity=familiarity),
-            splits.calibration,
-            promises,
-            samples=samples,
-            reporter=reporter,
+        classifier = _calibrate(
+            classifier, splits, promises, stages=stages, samples=samples, reporter=reporter
         )
     return replace(classifier, rule=parse_rule(recipe.rule, classifier.calibrated))
 
@@ -186,6 +182,41 @@ def _as_dataset(
     if isinstance(data, ImageSet):
         return Dataset(data.name, data)
     return load(data, image_size=image_size, seed=seed, reporter=reporter)
+
+
+def _calibrate(
+    classifier: Classifier,
+    splits: Splits,
+    promises: Promises,
+    *,
+    stages: Sequence[str] | None,
+    samples: int,
+    reporter: Reporter,
+) -> Classifier:
+    """What comes after training; where it fails, the error carries what was fitted."""
+    try:
+        with explain_memory(
+            "getting to know the training images", "lower --image-size, or name fewer --stages"
+        ):
+            familiarity = fit_familiarity(
+                classifier.network,
+                classifier.guide.loc,
+                splits.train,
+                classes=len(classifier.classes),
+                stages=stages,
+                reporter=reporter,
+            )
+        classifier = replace(classifier, familiarity=familiarity)
+        with explain_memory("calibrating", "lower --samples or --image-size"):
+            return calibrate_classifier(
+                classifier, splits.calibration, promises, samples=samples, reporter=reporter
+            )
+    # Features that are numbers can still be too wild for linear algebra.
+    except (NescioError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+        cause = " ".join(str(error).split())
+        raise CalibrationError(f"calibration failed after training: {cause}", classifier) from error
+    except KeyboardInterrupt as interrupt:
+        raise CalibrationInterrupt("calibration was stopped", classifier) from interrupt
 
 
 def _record(

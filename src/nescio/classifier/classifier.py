@@ -275,7 +275,7 @@ class Classifier:
         if familiarity is None:
             raise RuleError(
                 "this model does not know what its training images are like (its recipe kept no "
-                "images for calibration); train it with --recipe default"
+                "images for calibration, or that failed); train it with --recipe default"
             )
         reader = familiarity.reader(self.network, self.guide.loc)
         return lambda images: familiarity.evidence(reader, images)

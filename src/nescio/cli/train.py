@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_error, print_result
 from nescio.cli.options import Common
+from nescio.errors import CalibrationError, CalibrationInterrupt
 from nescio.files import check_writable
 
 if TYPE_CHECKING:
@@ -126,23 +127,26 @@ def train(
     }
     chosen = find_recipe(recipe).with_effort(effort)
     chosen = replace(chosen, **{k: v for k, v in changes.items() if v is not None})
-    classifier = fit(
-        network or chosen.network,
-        data,
-        recipe=chosen,
-        max_refusal=max_refusal,
-        max_risk=max_risk,
-        confidence=confidence,
-        per_class=per_class,
-        stages=None if stages is None else stages.split(","),
-        image_size=image_size,
-        samples=common.samples,
-        seed=common.seed or 0,
-        device=common.device,
-        precision=common.precision,
-        compiled=compiled,
-        reporter=make_reporter(quiet=common.quiet),
-    )
+    try:
+        classifier = fit(
+            network or chosen.network,
+            data,
+            recipe=chosen,
+            max_refusal=max_refusal,
+            max_risk=max_risk,
+            confidence=confidence,
+            per_class=per_class,
+            stages=None if stages is None else stages.split(","),
+            image_size=image_size,
+            samples=common.samples,
+            seed=common.seed or 0,
+            device=common.device,
+            precision=common.precision,
+            compiled=compiled,
+            reporter=make_reporter(quiet=common.quiet),
+        )
+    except (CalibrationError, CalibrationInterrupt) as error:
+        return _save_uncalibrated(error, out)
     if classifier.record.stopped is not None:
         return _save_stopped(classifier, out)
     if not _save(classifier, out):
@@ -196,3 +200,18 @@ def _save_stopped(classifier: Classifier, out: Path) -> int:
     }
     print_error(f"{why[record.stopped or '']}; {passes} is in {target}")
     return STATUS_OF_STOP[record.stopped or ""]
+
+
+def _save_uncalibrated(error: CalibrationError | CalibrationInterrupt, out: Path) -> int:
+    """Keep what was fitted, which answers but has no calibrated rule yet."""
+    classifier = error.classifier
+    target = out.with_name(f"{out.name}.partial")
+    if not _save(classifier, target):
+        return 2
+    mend = (
+        "use it with --rule median:0.2"
+        if classifier.familiarity is None
+        else "set its thresholds with nescio calibrate"
+    )
+    print_error(f"{error}; the trained model, without a rule, is in {target}: {mend}")
+    return 130 if isinstance(error, KeyboardInterrupt) else 2
