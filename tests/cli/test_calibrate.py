@@ -1,6 +1,7 @@
 """``nescio calibrate`` and the promises of ``nescio train``."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from nescio.classifier import (
     read_header,
 )
 from nescio.cli.app import main
+from nescio.cli.options import PromiseOptions
 from nescio.data import Dataset, ImageSet
 from nescio.errors import DataError, RuleError
 
@@ -130,3 +132,12 @@ def test_training_fails_before_it_begins_where_the_promise_cannot_be_kept(tmp_pa
     data = Dataset("stripes", stripes(330, 57))
     with pytest.raises(RuleError, match="no valid threshold: 27 calibration images"):
         nescio.fit("mlp", data, max_risk=0.01)
+
+
+def test_train_and_calibrate_share_their_promises(capsys: pytest.CaptureFixture[str]) -> None:
+    assert Promises(**asdict(PromiseOptions())) == Promises()
+    for command in ("train", "calibrate"):
+        assert main([command, "--help"]) == 0
+        told = capsys.readouterr().out
+        for option in ("--max-refusal", "--max-risk", "--confidence", "--per-class"):
+            assert told.count(f"{option} ") == 1

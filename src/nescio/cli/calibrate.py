@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_error, print_result
-from nescio.cli.options import Common
+from nescio.cli.options import Common, PromiseOptions
 from nescio.files import check_writable
 
 
@@ -17,11 +18,8 @@ def calibrate(
     data: str,
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
-    max_refusal: float = 0.01,
-    max_risk: float | None = None,
-    confidence: float = 0.95,
-    per_class: Annotated[bool, Parameter(negative="")] = False,
     network: str | None = None,
+    promises: PromiseOptions = PromiseOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
     """Set a model's thresholds from images of your own, or for another promise.
@@ -35,14 +33,6 @@ def calibrate(
         set that the model was trained on, the part that training kept for this.
     out
         The model file to write.
-    max_refusal
-        The share of familiar images that the familiarity gate may refuse.
-    max_risk
-        Promise at most this share of errors among the familiar images that are answered.
-    confidence
-        With which the risk is promised.
-    per_class
-        Make both promises for each class.
     network
         Allow a model's own network code: module:factory.
     """
@@ -50,16 +40,16 @@ def calibrate(
     from nescio.classifier import Promises, calibrate_classifier, calibration_set, load_model
     from nescio.prediction import check_samples
 
-    promises = Promises(max_refusal, max_risk, confidence, per_class)
+    promised = Promises(**asdict(promises))
     check_samples(common.samples)
     reporter = make_reporter(quiet=common.quiet)
     classifier = load_model(model, network, device=common.device, precision=common.precision)
     images = calibration_set(classifier, data, reporter)
     calibrated = calibrate_classifier(
-        classifier, images, promises, samples=common.samples, reporter=reporter
+        classifier, images, promised, samples=common.samples, reporter=reporter
     )
     rule = calibrated.calibrated
-    if max_risk is not None and rule is not None and not rule.keeps_promise:
+    if promises.max_risk is not None and rule is not None and not rule.keeps_promise:
         print_error(f"{rule.describe()} Nothing was written")
         return 2
     calibrated.save(out)

@@ -27,3 +27,21 @@ class Common:
 
     quiet: Annotated[bool, Parameter(negative="")] = False
     """No progress and no warnings."""
+
+
+@Parameter(name="*", group="Promises")
+@dataclass(frozen=True)
+class PromiseOptions:
+    """What the calibrated rule is to promise; options of every command that sets thresholds."""
+
+    max_refusal: float = 0.01
+    """The share of familiar images that the familiarity gate may refuse."""
+
+    max_risk: float | None = None
+    """Promise at most this share of errors among the familiar images that are answered."""
+
+    confidence: float = 0.95
+    """With which the risk is promised."""
+
+    per_class: Annotated[bool, Parameter(negative="")] = False
+    """Make both promises for each class."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_error, print_result
-from nescio.cli.options import Common
+from nescio.cli.options import Common, PromiseOptions
 from nescio.errors import CalibrationError, CalibrationInterrupt
 from nescio.files import check_writable
 
@@ -40,12 +40,9 @@ def train(
     engine: Literal["torch", "pyro"] | None = None,
     compiled: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     rule: str | None = None,
-    max_refusal: float = 0.01,
-    max_risk: float | None = None,
-    confidence: float = 0.95,
-    per_class: Annotated[bool, Parameter(negative="")] = False,
     stages: str | None = None,
     image_size: int | None = None,
+    promises: PromiseOptions = PromiseOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
     """Train a Bayesian classifier and write it to one file.
@@ -93,14 +90,6 @@ def train(
         goes on as usual.
     rule
         The rule to put in force: calibrated, none, or QUANTILE:THRESHOLD such as median:0.2.
-    max_refusal
-        The share of familiar images that the familiarity gate may refuse.
-    max_risk
-        Promise at most this share of errors among the familiar images that are answered.
-    confidence
-        With which the risk is promised.
-    per_class
-        Make both promises for each class.
     stages
         Where the network is read to tell familiar images: image, paths of layers, and output,
         joined by commas. [found by itself]
@@ -132,10 +121,7 @@ def train(
             network or chosen.network,
             data,
             recipe=chosen,
-            max_refusal=max_refusal,
-            max_risk=max_risk,
-            confidence=confidence,
-            per_class=per_class,
+            **asdict(promises),
             stages=None if stages is None else stages.split(","),
             image_size=image_size,
             samples=common.samples,
@@ -153,7 +139,7 @@ def train(
         return 2
     print_result(f"{out}: {_summary(classifier)}")
     calibrated = classifier.calibrated
-    if max_risk is not None and calibrated is not None and not calibrated.keeps_promise:
+    if promises.max_risk is not None and calibrated is not None and not calibrated.keeps_promise:
         print_error(f"no valid threshold promises the risk; set others with nescio calibrate {out}")
         return 2
     return 0
