@@ -24,7 +24,7 @@ import nescio
 from nescio.classifier import familiar_set
 from nescio.data import letters
 from nescio.inference import BayesianNetwork, Categorical, MeanField, NormalPrior, estimate_elbo
-from nescio.report import save_answer
+from nescio.report import Reference, save_answer
 
 HERE = Path(__file__).parent
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#007A5A", "#888888"
@@ -175,6 +175,7 @@ def two_doubts() -> None:
             classifier.classes,
             image=one.images[0],
             actual=images.classes[int(images.labels[index])],
+            reference=Reference.of(classifier, classifier.rule),
         )
 
 

@@ -22,7 +22,8 @@ from nescio.report import (
     save_answer,
     write_report,
 )
-from nescio.report.picture import BLUE, GREY, LOWEST
+from nescio.report.colours import BLUE, GREY
+from nescio.report.picture import LOWEST
 
 
 def decision(classes: tuple[str, ...], proposed: tuple[str, ...], label: str | None) -> Decision:

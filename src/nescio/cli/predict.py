@@ -229,7 +229,7 @@ class _Run:
     def _draw(
         self, batch: _Batch, row: int, place: int, decision: Decision, logits: Tensor
     ) -> None:
-        from nescio.report import save_answer
+        from nescio.report import Reference, save_answer
 
         assert self.plot is not None  # noqa: S101 - the caller looked
         self.plotted += 1
@@ -241,6 +241,7 @@ class _Run:
             image=batch.images[row],
             actual=batch.actual[place],
             title=Path(batch.names[place]).name,
+            reference=Reference.of(self.classifier, self.rule),
         )
         if self.plotted == self.max_plots:
             self.reporter.note(f"{self.max_plots} pictures are drawn; --max-plots sets how many")

@@ -1,6 +1,7 @@
 """Reports: the article's picture of one answer, and a self-contained HTML page.
 
-Read in this order: :mod:`picture`, :mod:`content`, :mod:`compose`, :mod:`html`.
+Read in this order: :mod:`colours`, :mod:`reference`, :mod:`picture`, :mod:`content`,
+:mod:`compose`, :mod:`html`.
 """
 
 from nescio.report.compose import compose_report
@@ -13,10 +14,12 @@ from nescio.report.content import (
 )
 from nescio.report.html import render_report, write_report
 from nescio.report.picture import answer_png, draw_answer, save_answer
+from nescio.report.reference import Reference
 
 __all__ = [
     "Card",
     "Gallery",
+    "Reference",
     "Report",
     "answer_png",
     "compose_report",

@@ -11,7 +11,7 @@ from torch import Tensor
 from nescio.classifier import Classifier, Judgement
 from nescio.data import ImageSet
 from nescio.evaluation import Evaluation
-from nescio.refusal import Decision, Decisions
+from nescio.refusal import Decision, Decisions, rule_from_json
 from nescio.refusal.calibrated import ASSUMPTION
 from nescio.report.content import (
     Card,
@@ -22,6 +22,7 @@ from nescio.report.content import (
     percent,
 )
 from nescio.report.picture import answer_png
+from nescio.report.reference import Reference
 
 CARDS = 5
 """Images in a gallery, at most."""
@@ -162,6 +163,7 @@ class _Show:
 
     def _card(self, logs: Tensor, decision: Decision, image: Tensor, actual: str | None) -> Card:
         classes = self.classifier.classes
+        reference = Reference.of(self.classifier, rule_from_json(self.evaluation.rule))
         best = sorted(classes, key=lambda name: -decision.median[name])[:3]
         medians = ", ".join(f"{name} {decision.median[name]:.2f}" for name in best)
         return Card(
@@ -169,9 +171,24 @@ class _Show:
             caption="" if actual is None else f"really {actual}",
             verdict=str(decision),
             accepted=decision.accepted,
-            picture=answer_png(logs, decision, classes, image=image, actual=actual),
-            words=f"Histograms of the sampled probabilities. Highest medians: {medians}.",
+            picture=answer_png(
+                logs, decision, classes, image=image, actual=actual, reference=reference
+            ),
+            words=f"Histograms of the sampled probabilities. Highest medians: {medians}."
+            + _familiarity_in_words(reference, decision),
         )
+
+
+def _familiarity_in_words(reference: Reference | None, decision: Decision) -> str:
+    """The small histogram of a picture, for those who cannot see it."""
+    strange = decision.scores.get("unfamiliarity")
+    if reference is None or strange is None:
+        return ""
+    below = int((reference.unfamiliarity < strange).sum())
+    return (
+        f" Unfamiliarity {strange:.3g} nats: more than that of {below:,} of "
+        f"{len(reference.unfamiliarity):,} calibration images."
+    )
 
 
 def _model(classifier: Classifier, evaluation: Evaluation) -> dict[str, str]:

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from nescio.files import atomic_path
-from nescio.refusal import Decision
+from nescio.refusal import Decision, Reason
+from nescio.report.colours import BLUE, GREEN, GREY, INK, ORANGE, SOFT
+from nescio.report.reference import Reference, draw_reference
 
 BINS = 8
 """The article's number."""
@@ -36,18 +39,23 @@ IMAGE, GAP, CELL = 2.6, 0.45, (1.2, 1.85)
 TOP, TITLE, BOTTOM = 0.8, 0.62, 0.75
 """Inches above the first row, between rows, and below the last."""
 
+FEWEST_COLUMNS = 3
+"""Room for so many histograms is kept in any case, so that the words below them fit."""
+
+STRIP, STRIP_BELOW, STRIP_WIDEST = 1.15, 0.3, 5.5
+"""Inches for the familiarity below the last row, of which so many for its ticks; its width."""
+
+STRIP_BAR = 0.45
+"""The height of its histogram in inches."""
+
+LEFT, MARGIN = IMAGE + GAP, 0.15
+"""Inches before the histograms, and at the right."""
+
+LETTERS = 14.5
+"""Letters of the words below in an inch."""
+
 TITLE_WIDTH = 13
 """Characters in a line of a histogram's title."""
-
-BLUE, GREY, ORANGE, GREEN, INK, SOFT = (
-    "#0072B2",
-    "#D4D4D4",
-    "#D55E00",
-    "#007A5A",
-    "#222222",
-    "#555555",
-)
-"""From the palette of Okabe & Ito, which colour-blind readers can tell apart."""
 
 
 def draw_answer(
@@ -58,6 +66,7 @@ def draw_answer(
     image: Tensor,
     actual: str | None = None,
     title: str = "",
+    reference: Reference | None = None,
 ) -> Figure:
     """Draw one answer.
 
@@ -71,13 +80,18 @@ def draw_answer(
         image: ``(K, H, W)`` uint8, as the network saw it.
         actual: The true label, if known.
         title: Written above, such as the file's name.
+        reference: What the image's familiarity is held against; drawn below, where the rule
+            judged it.
     """
     values = log_probabilities.double().clamp_min(LOWEST).numpy()
     shown = _shown(decision, classes)
     columns = min(COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
+    strange = decision.scores.get("unfamiliarity")
+    judged = reference is not None and strange is not None
+    below = BOTTOM + (STRIP if judged else 0.0)
     # Sizes are in inches and set by hand: a layout engine takes seconds for forty axes.
-    width, height = _size(rows, columns)
+    width, height = _size(rows, columns, below)
     figure = Figure(figsize=(width, height), dpi=110)
     side = IMAGE - 0.5
     image_top = height - TOP
@@ -86,35 +100,25 @@ def draw_answer(
     grid = figure.add_gridspec(
         rows,
         columns,
-        left=(IMAGE + GAP) / width,
-        right=1 - 0.15 / width,
+        left=LEFT / width,
+        right=(LEFT + columns * CELL[0]) / width,
         top=(height - TOP) / height,
-        bottom=BOTTOM / height,
+        bottom=below / height,
         wspace=0.1,
         hspace=TITLE / (CELL[1] - TITLE),
     )
-    lowest = min(float(values[:, shown].min()), -1.0)
-    edges = np.linspace(lowest, 0.0, BINS + 1)
-    axes = grid.subplots(sharex=True, sharey=True, squeeze=False).ravel()
-    for place, histogram in enumerate(axes):
-        if place >= len(shown):
-            histogram.set_visible(False)
-            continue
-        name = classes[shown[place]]
-        _draw_histogram(histogram, values[:, shown[place]], edges, name, decision)
-        _label_axes(histogram, first=place % columns == 0, last=place + columns >= len(shown))
-    label = _axis_label(len(shown), len(classes), lowest, round(width * 13))
-    figure.text(0.5, 0.08 / height, label, ha="center", va="bottom", fontsize=8, color=SOFT)
+    lowest = _draw_histograms(grid, values, shown, decision, classes)
+    label = _axis_label(len(shown), len(classes), lowest, round((width - LEFT) * LETTERS))
+    figure.text(LEFT / width, (below - 0.24) / height, label, va="top", fontsize=8, color=SOFT)
+    if reference is not None and strange is not None:
+        long = min(width - LEFT - MARGIN, STRIP_WIDEST)
+        place = (LEFT / width, STRIP_BELOW / height, long / width, STRIP_BAR / height)
+        unfamiliar = decision.reason is Reason.UNFAMILIAR
+        draw_reference(figure.add_axes(place), reference, strange, refused=unfamiliar)
     if title:
-        figure.text(
-            0.5,
-            1 - 0.08 / height,
-            _shorten(title, 90),
-            ha="center",
-            va="top",
-            fontsize=9,
-            color=SOFT,
-        )
+        place_of_title = (0.5, 1 - 0.08 / height)
+        words = _shorten(title, 90)
+        figure.text(*place_of_title, words, ha="center", va="top", fontsize=9, color=SOFT)
     return figure
 
 
@@ -149,10 +153,11 @@ def verdict_in_words(decision: Decision, actual: str | None) -> tuple[str, str]:
     return f"Incorrect\n{answer}", ORANGE
 
 
-def _size(rows: int, columns: int) -> tuple[float, float]:
-    """Width and height of the figure, in inches; four lines below a small image must fit."""
-    height = TOP + rows * CELL[1] - TITLE + BOTTOM
-    return IMAGE + GAP + columns * CELL[0] + 0.15, max(height, TOP + IMAGE + 0.55)
+def _size(rows: int, columns: int, below: float) -> tuple[float, float]:
+    """Width and height of the figure, in inches; six lines below a small image must fit."""
+    height = TOP + rows * CELL[1] - TITLE + below
+    width = LEFT + max(columns, FEWEST_COLUMNS) * CELL[0] + MARGIN
+    return width, max(height, TOP + IMAGE + 0.55)
 
 
 def _shown(decision: Decision, classes: Sequence[str]) -> list[int]:
@@ -186,7 +191,7 @@ def _draw_image(axis: Axes, image: Tensor, decision: Decision, actual: str | Non
         below += f"\n{_familiarity(share)}"
         below += f"\nnearest: {_shorten(decision.nearest, 14)}"
         if decision.reason == "unfamiliar":
-            below += f"; given away by stage {_shorten(str(decision.stage), 14)}"
+            below += f"\ngiven away by stage {_shorten(str(decision.stage), 14)}"
     axis.set_xlabel(below, fontsize=8.5, color=INK)
 
 
@@ -195,6 +200,24 @@ def _familiarity(share: float) -> str:
     if share > 0.1:
         return "as strange as many familiar ones"
     return f"stranger than {min(100 * (1 - share), 99.99):.4g} % of familiar ones"
+
+
+def _draw_histograms(
+    grid: GridSpec, values: Any, shown: Sequence[int], decision: Decision, classes: Sequence[str]
+) -> float:
+    """The histograms of the classes that are shown; gives the left end of their axes."""
+    lowest = min(float(values[:, shown].min()), -1.0)
+    edges = np.linspace(lowest, 0.0, BINS + 1)
+    columns = grid.ncols
+    axes = grid.subplots(sharex=True, sharey=True, squeeze=False).ravel()
+    for place, histogram in enumerate(axes):
+        if place >= len(shown):
+            histogram.set_visible(False)
+            continue
+        name = classes[shown[place]]
+        _draw_histogram(histogram, values[:, shown[place]], edges, name, decision)
+        _label_axes(histogram, first=place % columns == 0, last=place + columns >= len(shown))
+    return lowest
 
 
 def _draw_histogram(axis: Axes, values: Any, edges: Any, name: str, decision: Decision) -> None:
@@ -236,7 +259,7 @@ def _axis_label(shown: int, classes: int, lowest: float, width: int) -> str:
         parts.append(f"less than {LOWEST:g} counts in the first bin")
     if shown < classes:
         parts.append(f"the {shown} most probable of {classes} classes")
-    return textwrap.fill("; ".join(parts), max(width, 40))
+    return textwrap.fill("; ".join(parts), width)
 
 
 def _shorten(text: str, most: int) -> str:
