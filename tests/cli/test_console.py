@@ -27,7 +27,6 @@ def test_lines_tell_the_time_left(clock: list[float], capsys: pytest.CaptureFixt
         "training: 0/40 steps, 20 s; still at the first",
         "training: 20/40 steps, 40 s, about 40 s left; pass 1/2",
         "training: 40/40 steps, 60 s; pass 2/2",
-        "training: 40/40 steps, 60 s; pass 2/2",
     ]
 
 

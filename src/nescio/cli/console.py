@@ -90,6 +90,7 @@ class _PlainTask:
     def __init__(self, description: str, total: int | None, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
         self._done = 0
+        self._last = ""
         self.status = ""
         self._start = self._said = time.monotonic()
 
@@ -105,10 +106,13 @@ class _PlainTask:
         of_total = "" if self._total is None else f"/{self._total}"
         left = "" if last else self._left(now)
         rest = f"; {status}" if status else ""
-        _stderr(
+        line = (
             f"{self._description}: {self._done}{of_total} {self._unit}, "
             f"{now - self._start:.0f} s{left}{rest}"
         )
+        if line != self._last:
+            _stderr(line)
+        self._last = line
 
     def _left(self, now: float) -> str:
         """The time left at the rate so far, where it can be told."""
