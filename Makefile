@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow check format lint types layers coverage reproduce bench clean help
+.PHONY: demo test test-slow check format lint types layers coverage reproduce bench ways clean help
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ bench: $(STAMP) ## Measure nescio beside its peers (about fifteen minutes; a qui
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .bench-peers -r benchmarks/peers.txt
 	PYTHONPATH=.bench-peers $(BIN)/python benchmarks/bench.py --data mnist
 	$(BIN)/python benchmarks/tables.py
+
+ways: $(STAMP) ## The article's four ways to do better, on MNIST (hours on two cores)
+	$(BIN)/python benchmarks/ways.py --data mnist
 
 clean: ## Remove what was made
 	rm -rf $(VENV) .bench-peers demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
