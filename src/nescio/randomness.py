@@ -29,6 +29,10 @@ class Stream(IntEnum):
     PREDICTION = 7
     AUGMENT = 8
     CALIBRATION = 9
+    CONSTANT = 10
+    CHECKERBOARD = 11
+    NATURAL = 12
+    SHIFT = 13
 
 
 def derive(seed: int, stream: Stream, index: int = 0) -> int:
@@ -53,6 +57,6 @@ def generator(seed: int, stream: Stream, index: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, stream, index))
 
 
-def numpy_generator(seed: int, stream: Stream) -> np.random.Generator:
+def numpy_generator(seed: int, stream: Stream, index: int = 0) -> np.random.Generator:
     """A NumPy generator for one use, see :func:`derive`."""
-    return np.random.default_rng(derive(seed, stream))
+    return np.random.default_rng(derive(seed, stream, index))

@@ -105,6 +105,7 @@ def fit(
         parse_rule(recipe.rule)
     place = choose_device(device)
     dataset = _as_dataset(data, image_size, seed, reporter)
+    dataset.require_unshifted()
     test_fraction = TEST_FRACTION if dataset.test is None else 0.0
     splits = split(dataset, seed=seed, calibration=recipe.calibration, test=test_fraction)
     spec = NetworkSpec(

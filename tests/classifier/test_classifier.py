@@ -1,6 +1,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from tests_support import QUICK, QUICK_ARTICLE, calibrated_rule, small_network, 
 from torch import nn
 
 import nescio
-from nescio.classifier import familiar_set, read_header, shifted_sets
-from nescio.data import Dataset, ImageSet
+from nescio.classifier import calibration_set, familiar_set, read_header, shifted_sets
+from nescio.data import Dataset, ImageSet, parse_shift, shift_images
+from nescio.data.shifts import shift_dataset
 from nescio.errors import ArchitectureError, DataError, ModelFileError, RuleError, UsageError
 
 
@@ -188,6 +190,49 @@ def test_shifted_sets_are_adapted(classifier: nescio.Classifier) -> None:
     sets = shifted_sets(classifier, ["letters:5", "noise:3"])
     assert sets["letters"].images.shape == (5, 1, 6, 6)
     assert sets["noise"].images.shape == (3, 1, 6, 6)
+
+
+@pytest.mark.parametrize("text", ["inverted", "blur:2", "turned"])
+def test_of_a_shifted_set_the_same_images_count(
+    without_test: tuple[nescio.Classifier, Dataset], text: str
+) -> None:
+    fitted, dataset = without_test
+    shift = parse_shift(text)
+    judged = familiar_set(fitted, shift_dataset(dataset, shift, seed=4))
+    clean = familiar_set(fitted, dataset)
+    assert torch.equal(judged.require_labels(), clean.require_labels())
+    # The random numbers belong to the places in the whole set, so they are looked up there.
+    places = (dataset.train.hashes()[:, None] == clean.hashes()).int().argmax(0)
+    everything = shift_images(dataset.train.images, shift, seed=4)
+    assert torch.equal(judged.images, everything[places])
+    assert judged.name == f"stripes@{text}"
+
+
+def test_of_a_shifted_set_what_was_trained_on_is_left_out(
+    without_test: tuple[nescio.Classifier, Dataset], tmp_path: Path
+) -> None:
+    fitted, dataset = without_test
+    images = torch.cat([dataset.train.images, stripes(12, 99).images])
+    labels = torch.cat([dataset.train.require_labels(), stripes(12, 99).require_labels()])
+    path = tmp_path / "more.npz"
+    np.savez(path, images=images[:, 0].numpy(), labels=np.array(dataset.classes)[labels.numpy()])
+    clean, inverted = familiar_set(fitted, path), familiar_set(fitted, f"{path}@inverted")
+    assert (inverted.name, len(inverted)) == ("more@inverted", 30 + 12)
+    assert torch.equal(inverted.images, 255 - clean.images)
+    assert torch.equal(inverted.require_labels(), clean.require_labels())
+    ood = shifted_sets(fitted, [f"{path}@inverted", f"{path}@pairs", f"{path}@inverted"])
+    assert list(ood) == ["more@inverted", "more@pairs", "more@inverted-2"]
+    assert fitted.evaluate(f"{path}@noise:1", ood=[f"{path}@pairs"], samples=2).n == 42
+
+
+def test_nothing_is_learnt_from_shifted_sets(
+    without_test: tuple[nescio.Classifier, Dataset],
+) -> None:
+    fitted, dataset = without_test
+    shifted = shift_dataset(dataset, parse_shift("blur"))
+    for use in (partial(nescio.fit, "mlp"), partial(calibration_set, fitted)):
+        with pytest.raises(UsageError, match=r"stripes@blur is a shifted set.* give stripes$"):
+            use(shifted)
 
 
 # The model file ------------------------------------------------------------------------

@@ -144,6 +144,34 @@ def test_predict_folders_data_csv_and_pictures(
     assert "--max-plots" in err
 
 
+def test_shifted_sets(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m.nescio"
+    assert cli("train", folder, "--out", model, *QUICK)[0] == 0
+    options = ("--json", "--samples", "4", "--quiet")
+    status, out, err = cli(
+        "evaluate", model, f"{folder}@blur:1", "--ood", f"{folder}@inverted", "--ood", "natural:9",
+        "--ood", "blank", *options,
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    record = json.loads(out)
+    assert (record["data"], record["n"]) == ("stripes@blur:1", 18)
+    assert {name: ood["n"] for name, ood in record["ood"].items()} == {
+        "stripes@inverted": 120, "natural": 9, "blank": 1,
+    }  # fmt: skip
+    status, out, _ = cli("predict", model, f"{folder}@turned", "checkerboard:2", *options)
+    names = [json.loads(line)["image"] for line in out.splitlines()]
+    assert (status, len(names)) == (0, 122)
+    assert names[0].endswith(".png")
+    assert names[-1] == "checkerboard[1]"
+    for source, words in (
+        (f"{folder}@blurr", "did you mean 'blur'?"),
+        (f"{folder}@blur:9", "a whole number from 1 to 5, got '9'"),
+        (f"{folder}@pairs", "has no labels: use it with --ood"),
+        ("checkerboard", "use it with --ood"),
+    ):
+        assert words in cli.fails("evaluate", model, source, "--quiet")
+
+
 def test_predictions_do_not_depend_on_company(cli: Cli, model_file: Path, folder: Path) -> None:
     one = sorted((folder / "right").iterdir())[7]
     alone = json.loads(cli("predict", model_file, one, "--json", "--samples", "8")[1])
@@ -159,6 +187,7 @@ def test_predictions_do_not_depend_on_company(cli: Cli, model_file: Path, folder
         (["train", "digits"], "--out"),
         (["train", "mnits", "--out", "m"], "did you mean 'mnist'"),
         (["train", "noise", "--out", "m"], "use it with --ood"),
+        (["train", "digits@blur:2", "--out", "m"], "digits@blur:2 is a shifted set"),
         (["train", "digits", "--out", "m", "--recipe", "best"], "best"),
         (["train", "digits", "--out", "m", "--epochs", "0"], "--epochs must be at least 1"),
         (["train", "digits", "--out", "m", "--epochs", "many"], "many"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
 from nescio.classifier.classifier import SAMPLES, Classifier
 from nescio.data import Dataset, ImageSet, adapt, all_images, load, split
@@ -42,8 +43,8 @@ def familiar_set(classifier: Classifier, data: Source, reporter: Reporter = SILE
 
     Its own test split; or, of the very data that the model was trained on, the part
     that training left out; or, of any other data, all images that were not trained
-    on. An :class:`ImageSet` counts as it is. Labels are brought to the order of the
-    classifier's classes.
+    on. Of a shifted set the same images count, shifted. An :class:`ImageSet` counts as it
+    is. Labels are brought to the order of the classifier's classes.
 
     Raises:
         DataError: It has classes that the model does not know, or no image is left.
@@ -51,19 +52,11 @@ def familiar_set(classifier: Classifier, data: Source, reporter: Reporter = SILE
     if isinstance(data, ImageSet):
         return _match_classes(classifier, data)
     dataset = _as_dataset(classifier, data, reporter)
-    record = classifier.record
     if dataset.test is not None:
-        chosen = dataset.test
-    elif dataset.train.fingerprint() == record.fingerprint:
-        chosen = split(
-            dataset,
-            seed=record.seed,
-            calibration=classifier.recipe.calibration,
-            test=record.test_fraction,
-        ).test
-    else:
-        chosen = _unseen(classifier, dataset.train, reporter)
-    return _match_classes(classifier, chosen)
+        return _match_classes(classifier, dataset.test)
+    # What an image was before a shift tells whether it was trained on.
+    indices = _left_out(classifier, dataset.base or dataset, reporter)
+    return _match_classes(classifier, dataset.train.subset(indices))
 
 
 def calibration_set(classifier: Classifier, data: Source, reporter: Reporter = SILENT) -> ImageSet:
@@ -75,9 +68,11 @@ def calibration_set(classifier: Classifier, data: Source, reporter: Reporter = S
     Raises:
         DataError: The model was trained on some of them, they have classes that the model does
             not know, or no image is left.
+        UsageError: It is a shifted set.
     """
     if not isinstance(data, ImageSet):
         dataset = _as_dataset(classifier, data, reporter)
+        dataset.require_unshifted()
         record = classifier.record
         if dataset.train.fingerprint() == record.fingerprint:
             parts = split(
@@ -159,7 +154,12 @@ def judge(
 def _as_dataset(classifier: Classifier, data: Dataset | str | Path, reporter: Reporter) -> Dataset:
     if isinstance(data, Dataset):
         return data
-    return load(data, preprocessing=classifier.preprocessing, reporter=reporter)
+    return load(
+        data,
+        preprocessing=classifier.preprocessing,
+        seed=classifier.record.seed,
+        reporter=reporter,
+    )
 
 
 def _shifted_set(classifier: Classifier, source: Source, reporter: Reporter) -> ImageSet:
@@ -178,21 +178,35 @@ def _shifted_set(classifier: Classifier, source: Source, reporter: Reporter) -> 
     )
 
 
-def _unseen(classifier: Classifier, images: ImageSet, reporter: Reporter) -> ImageSet:
+def _left_out(classifier: Classifier, dataset: Dataset, reporter: Reporter) -> Tensor:
+    """Which images of a set without a test split were not trained on, ``(n,)`` int64."""
+    record = classifier.record
+    if dataset.train.fingerprint() == record.fingerprint:
+        parts = split(
+            dataset,
+            seed=record.seed,
+            calibration=classifier.recipe.calibration,
+            test=record.test_fraction,
+        )
+        assert parts.test_indices is not None  # noqa: S101 - it has no test split of its own
+        return parts.test_indices
+    return _unseen(classifier, dataset.train, reporter)
+
+
+def _unseen(classifier: Classifier, images: ImageSet, reporter: Reporter) -> Tensor:
     adapted = replace(images, images=adapt(images.images, classifier.preprocessing))
     seen = torch.isin(adapted.hashes(), classifier.record.seen)
     count = int(seen.sum())
-    if count == 0:
-        return images
     if count == len(images):
         raise DataError(
             f"{images.name}: the model was trained on every one of these {count} images; "
             "evaluate on others"
         )
-    reporter.note(
-        f"{images.name}: {count} of {len(images)} images were trained on and are left out"
-    )
-    return images.subset((~seen).nonzero().flatten())
+    if count:
+        reporter.note(
+            f"{images.name}: {count} of {len(images)} images were trained on and are left out"
+        )
+    return (~seen).nonzero().flatten()
 
 
 def _match_classes(classifier: Classifier, images: ImageSet) -> ImageSet:

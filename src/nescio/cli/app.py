@@ -43,7 +43,9 @@ app = App(
     help='Image classifiers that say "I don\'t know" when they should.',
     help_epilogue=(
         "DATA is a name (digits, mnist, fashion-mnist, kmnist; out of distribution: noise, "
-        "letters, notmnist), a folder with one subfolder a class, an .npz or an IDX file. "
+        "letters, notmnist, blank, constant, checkerboard, natural), a folder with one subfolder "
+        "a class, an .npz or an IDX file. To judge a shifted set, write DATA@SHIFT or "
+        "DATA@SHIFT:SEVERITY (1 to 5), such as mnist@blur:3; an unknown shift lists them all. "
         "Begin with: nescio demo"
     ),
     version=lambda: nescio.__version__,

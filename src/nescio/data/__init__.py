@@ -1,39 +1,52 @@
 """Data: images and labels from every form that the command line takes.
 
 Read in this order: :mod:`images`, :mod:`preprocess`, :mod:`augment`, :mod:`idx`, :mod:`npz`,
-:mod:`folders`, :mod:`synthetic`, :mod:`download`, :mod:`named`, :mod:`split`,
-:mod:`load`.
+:mod:`folders`, :mod:`synthetic`, :mod:`patterns`, :mod:`corruptions`, :mod:`shifts`,
+:mod:`download`, :mod:`named`, :mod:`split`, :mod:`load`.
 """
 
 from nescio.data.augment import Augmentation, parse_augmentation, suitable_augmentation
+from nescio.data.corruptions import CORRUPTIONS
 from nescio.data.folders import Failure, ReadResult, decode_image, list_images, read_images
 from nescio.data.images import Dataset, ImageSet, Preprocessing, to_float
 from nescio.data.load import NAMES, all_images, load
+from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, as_images, choose_preprocessing
+from nescio.data.shifts import SHIFTS, Shift, parse_shift, shift_images, shift_set
 from nescio.data.split import Splits, split
 from nescio.data.synthetic import digits, letters, noise
 
 __all__ = [
+    "CORRUPTIONS",
     "NAMES",
+    "SHIFTS",
     "Augmentation",
     "Dataset",
     "Failure",
     "ImageSet",
     "Preprocessing",
     "ReadResult",
+    "Shift",
     "Splits",
     "adapt",
     "all_images",
     "as_images",
+    "blank",
+    "checkerboard",
     "choose_preprocessing",
+    "constant",
     "decode_image",
     "digits",
     "letters",
     "list_images",
     "load",
+    "natural",
     "noise",
     "parse_augmentation",
+    "parse_shift",
     "read_images",
+    "shift_images",
+    "shift_set",
     "split",
     "suitable_augmentation",
     "to_float",

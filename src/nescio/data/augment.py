@@ -45,25 +45,35 @@ class Augmentation:
         if self == Augmentation(flip=True):
             mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
             return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-        theta = self._matrices(x.shape, generator).to(x.device)
-        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-        return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-
-    def _matrices(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """``(n, 2, 3)``: from a place in the new image to one in the old, in [-1, 1]."""
-        count, _, height, width = shape
-        draws = torch.rand(count, 5, generator=generator) * 2 - 1
+        draws = torch.rand(len(x), 5, generator=generator) * 2 - 1
         angle = draws[:, 0] * math.radians(self.rotate)
         size = 1 / (1 + draws[:, 1] * self.zoom)
         across = torch.where(draws[:, 2] < 0, -size, size) if self.flip else size
-        # Coordinates run over [-1, 1] along both axes, so turning an image that is not
-        # square takes its two sides into account.
-        side = torch.tensor([[1.0, height / width], [width / height, 1.0]])
         turn = torch.stack(
             [angle.cos() * across, -angle.sin() * size, angle.sin() * across, angle.cos() * size], 1
-        ).view(count, 2, 2)
-        move = draws[:, 3:] * self.shift * 2 / torch.tensor([width, height])
-        return torch.cat([turn * side, move[:, :, None]], 2)
+        ).view(len(x), 2, 2)
+        return warp(x, turn, draws[:, 3:] * self.shift)
+
+
+def warp(x: Tensor, turn: Tensor, move: Tensor) -> Tensor:
+    """Images turned, sheared, zoomed and moved about their middles, bilinear.
+
+    What comes in from outside the image repeats its border.
+
+    Args:
+        x: ``(n, K, H, W)`` float32, on any device.
+        turn: ``(n, 2, 2)``: from a place in the new image to one in the old, both in pixels
+            from the middle, across first.
+        move: ``(n, 2)``: and so many pixels on.
+    """
+    height, width = x.shape[-2:]
+    # Coordinates run over [-1, 1] along both axes, so turning an image that is not
+    # square takes its two sides into account.
+    side = torch.tensor([[1.0, height / width], [width / height, 1.0]])
+    places = move * 2 / torch.tensor([width, height])
+    theta = torch.cat([turn * side, places[:, :, None]], 2).to(x.device)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
 SHIFTED_SHARE = 0.07

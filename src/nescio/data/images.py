@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nescio.errors import DataError
+from nescio.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -148,16 +148,31 @@ class Dataset:
         name: What the set is called in tables and JSON.
         train: All images when the set has no test split of its own.
         test: The set's own test split, or ``None``.
+        base: The set that this one is a shift of (:mod:`nescio.data.shifts`), its training
+            images in the same order; ``None`` where it is none.
     """
 
     name: str
     train: ImageSet
     test: ImageSet | None = None
+    base: Dataset | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names, in the order of the labels."""
         return self.train.classes
+
+    def require_unshifted(self) -> None:
+        """Nothing is learnt from shifted images.
+
+        Raises:
+            UsageError: It is a shift of another set.
+        """
+        if self.base is not None:
+            raise UsageError(
+                f"{self.name} is a shifted set, for evaluate and predict alone; here give "
+                f"{self.base.name}"
+            )
 
 
 def to_float(images: Tensor) -> Tensor:

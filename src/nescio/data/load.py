@@ -11,15 +11,31 @@ from nescio.data.idx import find_idx_pair, is_images_file, read_idx_folder, read
 from nescio.data.images import Dataset, ImageSet, Preprocessing
 from nescio.data.named import FOLDER_SETS, IDX_SETS, load_named
 from nescio.data.npz import read_npz
+from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, choose_preprocessing
+from nescio.data.shifts import shift_dataset, split_source
 from nescio.data.synthetic import digits, letters, noise
 from nescio.errors import DataError, UsageError
 from nescio.progress import SILENT, Reporter
 
-COUNTS = {"noise": 10_000, "letters": 2_000}
+COUNTS = {
+    "noise": 10_000,
+    "letters": 2_000,
+    "blank": 1,
+    "constant": 256,
+    "checkerboard": 1_000,
+    "natural": 1_000,
+}
 """The sets that are made at run time, with how many images unless told otherwise."""
 
-MADE = {"noise": noise, "letters": letters}
+MADE = {
+    "noise": noise,
+    "letters": letters,
+    "blank": blank,
+    "constant": constant,
+    "checkerboard": checkerboard,
+    "natural": natural,
+}
 
 GREY_28 = Preprocessing(1, 28, 28)
 
@@ -41,12 +57,13 @@ def load(
     Args:
         source: A name (``digits``, ``mnist``, ``noise:100``, ...), a folder, an
             ``.npz`` or an IDX file of images. A name wins over a path of that name;
-            write ``./mnist`` for the path.
+            write ``./mnist`` for the path. Or any of these and a shift of it:
+            ``mnist@blur:3``, see :mod:`nescio.data.shifts`.
         preprocessing: What to bring every image to; chosen from the data when ``None``.
         image_size: Choose a square of this side.
         labelled: ``False`` where labels and a second class are not needed: for
             out-of-distribution sets and for prediction.
-        seed: Of sets that are made at run time.
+        seed: Of sets that are made at run time, and of shifts.
         reporter: Told of progress.
 
     Returns:
@@ -54,10 +71,25 @@ def load(
 
     Raises:
         DataError: It does not exist or cannot be used; the message says which and why.
-        UsageError: An out-of-distribution set was asked for with labels.
+        UsageError: An out-of-distribution set was asked for with labels, or there is no such
+            shift.
         DownloadError: A named set is not on this machine and cannot be fetched.
     """
     text = str(source)
+    shifted = split_source(source)
+    if shifted is not None:
+        base, shift = shifted
+        if labelled and not shift.keeps_labels:
+            raise UsageError(f"{text} has no labels: use it with --ood")
+        dataset = load(
+            base,
+            preprocessing=preprocessing,
+            image_size=image_size,
+            labelled=labelled,
+            seed=seed,
+            reporter=reporter,
+        )
+        return shift_dataset(dataset, shift, seed)
     name, _, count = text.partition(":")
     if name in COUNTS:
         shape = preprocessing or _square(image_size)
