@@ -61,6 +61,15 @@ def test_commands_in_the_readme_parse(command: str) -> None:
     app.parse_args(words[1:], exit_on_error=False, print_error=False)
 
 
+def test_every_name_is_in_the_help_and_in_the_readme() -> None:
+    from nescio.data import NAMES, SHIFTS
+
+    readme = (ROOT / "README.md").read_text()
+    for name in (*NAMES, *SHIFTS):
+        assert re.search(rf"\b{name}\b", str(app.help_epilogue)), name
+        assert f"`{name}`" in readme or f"@{name}:" in readme, name
+
+
 @pytest.mark.parametrize("target", re.findall(r"make ([a-z-]+)", (ROOT / "README.md").read_text()))
 def test_make_targets_in_the_readme_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -44,8 +44,9 @@ app = App(
     help_epilogue=(
         "DATA is a name (digits, mnist, fashion-mnist, kmnist; out of distribution: noise, "
         "letters, notmnist, blank, constant, checkerboard, natural), a folder with one subfolder "
-        "a class, an .npz or an IDX file. To judge a shifted set, write DATA@SHIFT or "
-        "DATA@SHIFT:SEVERITY (1 to 5), such as mnist@blur:3; an unknown shift lists them all. "
+        "a class, an .npz or an IDX file. DATA@SHIFT is a shift of it, to be judged: inverted, "
+        "turned, pairs, or with :SEVERITY from 1 to 5 blur, motion, noise, impulse, rotation, "
+        "occlusion, contrast, brightness, shear, zoom, shift, stripe, spatter, jpeg. "
         "Begin with: nescio demo"
     ),
     version=lambda: nescio.__version__,
