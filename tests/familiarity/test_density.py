@@ -7,8 +7,6 @@ from torch import Tensor
 
 from nescio.errors import ArchitectureError
 from nescio.familiarity.density import Axes, AxesMoments, ClassMoments, GaussianDensities
-from nescio.familiarity.neighbours import NeighbourDensities
-from nescio.familiarity.tail import fit_tail
 
 
 def features(count: int, seed: int = 0, size: int = 6) -> Tensor:
@@ -27,9 +25,10 @@ def fitted_axes(x: Tensor, most: int = 128) -> Axes:
 
 
 def fit(x: Tensor, y: Tensor, classes: int, most_numbers: int = 10**6) -> GaussianDensities:
-    moments = ClassMoments(fitted_axes(x), classes, most_numbers)
+    axes = fitted_axes(x)
+    moments = ClassMoments(axes, classes, most_numbers)
     for part, own in zip(x.split(50), y.split(50), strict=True):
-        moments.add(part, own)
+        moments.add(axes(part), own)
     return moments.densities()
 
 
@@ -130,7 +129,7 @@ def test_leaving_an_image_out_is_fitting_without_it(most_numbers: int) -> None:
     assert density.shared == (most_numbers == 10)
     fast = density.left_out(x, y)
     moments = ClassMoments(density.axes, 2, most_numbers)
-    moments.add(x[1:], y[1:])
+    moments.add(density.axes(x[1:]), y[1:])
     without = moments.densities().distances(x[:1])[0, 0]
     # The shared part is as of all images, so it is equal but for one part in 120.
     assert float(fast[0]) == pytest.approx(float(without), rel=0.06)
@@ -151,42 +150,3 @@ def test_strength_follows_how_alike_the_classes_are() -> None:
     alike = torch.randn(600, 4, generator=generator)
     unlike = alike * torch.tensor([[1.0, 1, 9, 9], [9, 9, 1, 1], [1, 9, 1, 9]])[y]
     assert fit(alike, y, 3).strength > 50 * fit(unlike, y, 3).strength
-
-
-def test_neighbours_by_hand() -> None:
-    axes = Axes(torch.zeros(1), torch.ones(1), torch.ones(1, 1), torch.tensor(0.0))
-    x = torch.tensor([[0.0], [10.0], [1.0], [20.0], [3.0], [7.0]])
-    y = torch.tensor([0, 1, 0, 1, 0, 0])
-    near = NeighbourDensities.of(axes, 2 * torch.eye(1), x, y, 2)
-    # Third of |2 - (0, 1, 3, 7)| is 2, in units of a half 4; class 1 has two: the farther.
-    assert near.distances(torch.tensor([[2.0]])).tolist() == [[16.0, 36.0**2]]
-    # Left out: 0 has 1, 3, 7; 1 has 0, 3, 7; 3 has 0, 1, 7; 7 has 0, 1, 3; then 10, 20.
-    assert near.left_out().tolist() == [14.0**2, 12.0**2, 8.0**2, 14.0**2, 20.0**2, 20.0**2]
-
-
-def test_the_tail_counts_and_goes_on() -> None:
-    generator = torch.Generator().manual_seed(0)
-    sample = -torch.rand(100_000, generator=generator).log()  # exponential
-    tail = fit_tail(sample)
-    x = torch.tensor([0.0, 0.5, 1, 2, 4, 8, 16])
-    # Of an exponential the evidence is the distance itself.
-    assert torch.allclose(tail(x), x, rtol=0.1, atol=0.01)
-    rising = tail(torch.linspace(0, 1e4, 10_000))
-    assert bool((rising.diff() >= 0).all())
-    assert math.isfinite(float(tail(torch.tensor([1e30]))))
-
-
-def test_a_heavy_tail_weighs_less() -> None:
-    heavy = torch.from_numpy(stats.pareto(3).rvs(50_000, random_state=0)).float()
-    tail = fit_tail(heavy)
-    # -log P(X >= 100) = 3 log 100; a light tail fitted to the same would say hundreds.
-    assert float(tail(torch.tensor([100.0]))[0]) == pytest.approx(3 * math.log(100), rel=0.35)
-
-
-@pytest.mark.parametrize("distances", [[1.0], [0.0, 0.0], [5.0] * 30, [0.0] * 30])
-def test_tails_of_next_to_nothing(distances: list[float]) -> None:
-    tail = fit_tail(torch.tensor(distances))
-    values = tail(torch.tensor([0.0, 5.0, 50.0]))
-    assert bool(torch.isfinite(values).all())
-    assert bool((values.diff() >= 0).all())
-    assert float(values[2]) > 1

@@ -38,11 +38,11 @@ from nescio.inference import SCALE_MAPS, Epoch, MeanField, Recipe
 from nescio.network import OWN, NetworkSpec, build, lay_out
 from nescio.refusal import CalibratedRule, rule_from_json
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Raised when an older nescio could misread what a newer one wrote."""
 
-OLDEST_FORMAT = 3
-"""Models of earlier formats hold no familiarity model, and rules of another kind."""
+OLDEST_FORMAT = 4
+"""Models of earlier formats hold no familiarity model, or one of another kind."""
 
 
 def save_model(classifier: Classifier, path: Path) -> None:
@@ -125,8 +125,8 @@ def read_header(path: Path) -> dict[str, Any]:
         )
     if format_version < OLDEST_FORMAT:
         raise ModelFileError(
-            f"{path}: written by an earlier nescio (format {format_version}), which did not keep "
-            "what its training images are like; train it again with nescio train"
+            f"{path}: written by an earlier nescio (format {format_version}), which kept "
+            "nothing, or other things, of its training images; train it again with nescio train"
         )
     return header  # type: ignore[no-any-return]
 

@@ -36,7 +36,7 @@ MOST_NUMBERS = 2**23
 LEAST_SPREAD = 0.01
 """A feature's standard deviation is taken for at least this share of the average one."""
 
-LEAST_VARIANCE = 1e-6
+LEAST_VARIANCE = 1e-5
 """Axes with less than this share of the largest variance are left to the remainder."""
 
 STRENGTHS = tuple(2.0**power for power in range(-3, 11))
@@ -68,7 +68,8 @@ class Axes:
         along = standard @ self.basis
         if not float(self.remainder):
             return along
-        left = (standard.square().sum(1) - along.square().sum(1)).clamp_min(0) / self.remainder
+        # Not as a difference of squares, which would lose the digits of a small remainder.
+        left = (standard - along @ self.basis.T).square().sum(1) / self.remainder
         return torch.cat([along, (left + LEAST_VARIANCE).log()[:, None]], 1)
 
     @property
@@ -279,18 +280,18 @@ class ClassMoments:
         self._sums = _zeros(axes.basis, classes, size)
         self._squares = _zeros(axes.basis, 1 if shared else classes, size, size)
 
-    def add(self, features: Tensor, labels: Tensor) -> None:
-        """One batch: features ``(n, d)`` and labels ``(n,)`` int64."""
-        z = self._axes(features)
+    def add(self, z: Tensor, labels: Tensor) -> None:
+        """One batch: features along the axes ``(n, r)`` and labels ``(n,)`` int64."""
         sizes = torch.bincount(labels, minlength=len(self._counts))
         self._counts += sizes
-        self._sums.index_add_(0, labels, z.double())
+        z = z.double()  # classes may lie far from 0 and close together
+        self._sums.index_add_(0, labels, z)
         if len(self._squares) == 1:
-            self._squares[0] += (z.T @ z).double()
+            self._squares[0] += z.T @ z
             return
         for label, own in enumerate(z[labels.argsort()].split(sizes.tolist())):
             if len(own):
-                self._squares[label] += (own.T @ own).double()
+                self._squares[label] += own.T @ own
 
     def _scatters(self) -> Tensor:
         """About the class means: one for each class, or their sum."""

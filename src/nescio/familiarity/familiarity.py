@@ -2,19 +2,19 @@
 
 For each stage ``l`` and class ``c`` there is evidence that the image is not of that class:
 ``-log P`` that an image of class ``c`` lies so far from it, in nats. An image is familiar if
-there is one class of which it could be at every stage:
+there is one class of which it could be at every stage,
 
-    unfamiliarity = min_c sum_l evidence_lc,
+    unfamiliarity = min_c sum_l w_l evidence_lc
 
-Fisher's combination (Fisher 1932) for the class that fits best. That class is the nearest one,
-and the stage with most evidence against it gave the image away. The stages are not independent,
-so the number has no scale of its own; :mod:`nescio.refusal` turns it into a p-value by images
-held out from training. Only training images are used here, and none that is out of distribution.
+(:func:`nescio.refusal.scores.class_unfamiliarity`). That class is the nearest one, and the stage
+that weighs most against it gave the image away. The stages are not independent, so the number has
+no scale of its own; :mod:`nescio.refusal` turns it into a p-value by images held out from training.
+Only training images are used here, and none that is out of distribution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -23,12 +23,19 @@ from torch import Tensor, nn
 
 from nescio.data import ImageSet, to_float
 from nescio.errors import ArchitectureError
-from nescio.familiarity.density import Axes, AxesMoments, ClassMoments, GaussianDensities
+from nescio.familiarity.density import (
+    MOST_AXES,
+    Axes,
+    AxesMoments,
+    ClassMoments,
+    GaussianDensities,
+)
+from nescio.familiarity.neighbours import MOST_AXES as MOST_NEIGHBOUR_AXES
 from nescio.familiarity.neighbours import MOST_NEIGHBOURS, NeighbourDensities
-from nescio.familiarity.stages import OUTPUT, StageReader, find_stages
+from nescio.familiarity.stages import IMAGE, OUTPUT, StageReader, find_stages
 from nescio.familiarity.tail import Tail, fit_tail
 from nescio.network import channels_last
-from nescio.progress import SILENT, Reporter
+from nescio.progress import SILENT, Reporter, Task
 
 Density: TypeAlias = GaussianDensities | NeighbourDensities
 """What gives the distances of features from every class."""
@@ -36,8 +43,12 @@ Density: TypeAlias = GaussianDensities | NeighbourDensities
 BATCH_SIZE = 512
 """Images that go through the network at once."""
 
-MOST_IMAGES = 20_000
-"""Training images for the axes and for the tails; the densities are fitted to all."""
+MOST_IMAGES = 10_000
+"""Training images for the axes and for the Gaussians' tails; the densities are fitted to all."""
+
+BY_NEIGHBOURS = {IMAGE: True, OUTPUT: False}
+"""The stages that are told by neighbours, and whether by planes through them; the others by a
+Gaussian for each class. docs/refusal.md has the figures that this was chosen by."""
 
 
 @dataclass(frozen=True)
@@ -169,70 +180,127 @@ def fit_familiarity(
     few = channels_last(to_float(train.images[:2].to(device)))
     names = tuple(stages) if stages else find_stages(network, few)
     reader = StageReader(network, weights, names)
-    labels = train.require_labels()
-    chosen = _some(labels, MOST_IMAGES)
-    total = len(train) + 2 * len(chosen)
+    some = _some(train.require_labels(), MOST_IMAGES)
+    total = len(train) + 2 * len(some)
     with reporter.task("getting to know the training images", total, "images") as task:
-
-        def read(index: Tensor, reader: StageReader) -> Iterator[tuple[Sequence[Tensor], Tensor]]:
-            for part in index.split(BATCH_SIZE):
-                images = train.images[part].to(device)
-                yield reader(channels_last(to_float(images))), labels[part].to(device)
-                task.advance(len(part))
-
-        moments = [AxesMoments() for _ in names]
-        for features, _ in read(chosen, reader):
-            for moment, own in zip(moments, features, strict=True):
-                moment.add(own)
-        axes = _varying(names, moments, reporter)
-        reader = StageReader(network, weights, tuple(axes))
-        gathered = [ClassMoments(own, classes) for own in axes.values()]
-        for features, y in read(torch.arange(len(train)), reader):
-            for gather, own in zip(gathered, features, strict=True):
-                gather.add(own, y)
-        return _with_tails(axes, gathered, read(chosen, reader))
+        known = _Known(train, device, task)
+        axes = _find_axes(known, some, reader, reporter)
+        reader = reader.only(tuple(axes))
+        gathered, near = _gather(known, axes, reader, classes)
+        found = {
+            **_neighbour_stages(axes, gathered, near, known),
+            **_gaussian_stages(gathered, known, some, reader),
+        }
+    return Familiarity(tuple(found[name] for name in axes))
 
 
-def _with_tails(
-    axes: Mapping[str, Axes],
-    gathered: Sequence[ClassMoments],
-    batches: Iterable[tuple[Sequence[Tensor], Tensor]],
-) -> Familiarity:
-    """The densities, and for each the distances of training images left out."""
-    names = list(axes)
-    density: dict[str, GaussianDensities] = {
-        name: moments.densities()
-        for name, moments in zip(names, gathered, strict=True)
-        if name != OUTPUT
-    }
-    far: dict[str, list[Tensor]] = {name: [] for name in names}
-    labels: list[Tensor] = []
-    for features, y in batches:
-        labels.append(y)
-        for name, own in zip(names, features, strict=True):
-            far[name].append(own if name == OUTPUT else density[name].left_out(own, y))
-    stages = [Stage(n, d, fit_tail(torch.cat(far[n]))) for n, d in density.items()]
-    if OUTPUT in axes:
-        outputs, y = torch.cat(far[OUTPUT]), torch.cat(labels)
-        kept = _some(y, MOST_NEIGHBOURS)
-        neighbours = NeighbourDensities.of(
-            axes[OUTPUT], gathered[-1].whitener(), outputs[kept], y[kept], gathered[-1].classes
-        )
-        stages.append(Stage(OUTPUT, neighbours, fit_tail(neighbours.left_out())))
-    return Familiarity(tuple(stages))
+@dataclass(frozen=True)
+class _Known:
+    """The training images, to be read batch by batch on a device."""
+
+    train: ImageSet
+    device: torch.device
+    task: Task
+
+    @property
+    def labels(self) -> Tensor:
+        return self.train.require_labels()
+
+    def read(
+        self, index: Tensor, reader: StageReader
+    ) -> Iterator[tuple[Sequence[Tensor], Tensor, Tensor]]:
+        """The features of all stages, the labels and the places of the images at ``index``."""
+        for part in index.split(BATCH_SIZE):
+            images = self.train.images[part].to(self.device)
+            features = reader(channels_last(to_float(images)))
+            yield features, self.labels[part].to(self.device), part
+            self.task.advance(len(part))
 
 
-def _varying(
-    names: Sequence[str], moments: Sequence[AxesMoments], reporter: Reporter
+def _find_axes(
+    known: _Known, some: Tensor, reader: StageReader, reporter: Reporter
 ) -> dict[str, Axes]:
     """The axes of each stage whose features vary; the others say nothing."""
-    found = {name: moment.axes() for name, moment in zip(names, moments, strict=True)}
+    moments = {name: AxesMoments() for name in reader.stages}
+    for features, _, _ in known.read(some, reader):
+        for moment, own in zip(moments.values(), features, strict=True):
+            moment.add(own)
+    found = {
+        name: moment.axes(MOST_NEIGHBOUR_AXES if name in BY_NEIGHBOURS else MOST_AXES)
+        for name, moment in moments.items()
+    }
     for name in [name for name, axes in found.items() if axes is None]:
         reporter.note(f"stage {name!r} is the same for every training image, so it is left out")
     axes = {name: own for name, own in found.items() if own is not None}
     if not axes:
         raise ArchitectureError("all training images are alike at every stage of the network")
     return axes
+
+
+def _gather(
+    known: _Known, axes: Mapping[str, Axes], reader: StageReader, classes: int
+) -> tuple[dict[str, ClassMoments], dict[str, Tensor]]:
+    """The moments of each stage; and where the images that are kept lie, by stage ``(M, r)``."""
+    gathered = {name: ClassMoments(own, classes) for name, own in axes.items()}
+    kept = _kept(known.labels)
+    near: dict[str, list[Tensor]] = {name: [] for name in axes if name in BY_NEIGHBOURS}
+    for features, labels, places in known.read(torch.arange(len(kept)), reader):
+        for (name, moments), own in zip(gathered.items(), features, strict=True):
+            along = axes[name](own)
+            moments.add(along, labels)
+            if name in near:
+                near[name].append(along[kept[places].to(along.device)])
+    return gathered, {name: torch.cat(parts) for name, parts in near.items()}
+
+
+def _kept(labels: Tensor) -> Tensor:
+    """``(N,)`` bool: the training images that are kept as neighbours."""
+    kept = torch.zeros(len(labels), dtype=torch.bool)
+    kept[_some(labels, MOST_NEIGHBOURS)] = True
+    return kept
+
+
+def _neighbour_stages(
+    axes: Mapping[str, Axes],
+    gathered: Mapping[str, ClassMoments],
+    near: Mapping[str, Tensor],
+    known: _Known,
+) -> dict[str, Stage]:
+    """The stages that are told by the training images kept."""
+    labels = known.labels[_kept(known.labels)].to(known.device)
+    stages = {}
+    for name, along in near.items():
+        moments = gathered[name]
+        density = NeighbourDensities.of(
+            axes[name],
+            moments.whitener(),
+            along,
+            labels,
+            moments.classes,
+            plane=BY_NEIGHBOURS[name],
+        )
+        stages[name] = Stage(name, density, fit_tail(*density.left_out(), moments.classes))
+    return stages
+
+
+def _gaussian_stages(
+    gathered: Mapping[str, ClassMoments], known: _Known, some: Tensor, reader: StageReader
+) -> dict[str, Stage]:
+    """The stages that are told by Gaussians; their tails by training images left out."""
+    density = {n: m.densities() for n, m in gathered.items() if n not in BY_NEIGHBOURS}
+    if not density:
+        return {}
+    far: dict[str, list[Tensor]] = {name: [] for name in density}
+    labels: list[Tensor] = []
+    for features, y, _ in known.read(some, reader.only(tuple(density))):
+        labels.append(y)
+        for name, own in zip(density, features, strict=True):
+            far[name].append(density[name].left_out(own, y))
+    y = torch.cat(labels)
+    return {
+        name: Stage(name, own, fit_tail(torch.cat(far[name]), y, own.classes))
+        for name, own in density.items()
+    }
 
 
 def _some(labels: Tensor, most: int) -> Tensor:

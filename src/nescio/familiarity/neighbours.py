@@ -1,9 +1,10 @@
-"""How far an image is from its nearest neighbours of every class.
+"""How far an image is from the training images of every class that are nearest to it.
 
-The network's output is far from Gaussian: between the classes lies nothing, and that is
-where strange images fall. There the density is told by the distance to the ``k``-th nearest of
-the training images of a class (Loftsgaarden & Quesenberry 1965), in units of the covariance
-within classes.
+Images of a class lie on a thin curved sheet of their space, which no Gaussian follows. Two
+distances follow it: to the ``k``-th nearest image (Loftsgaarden & Quesenberry 1965), and to the
+plane through the nearest ones (Vincent & Bengio 2001, *K-local hyperplane and convex distance
+nearest neighbor algorithms*), which takes what lies between familiar images for familiar. Both
+are in units of the covariance within classes.
 """
 
 from __future__ import annotations
@@ -19,8 +20,17 @@ from nescio.familiarity.density import Axes
 NEIGHBOUR = 3
 """The distance to which neighbour counts; to the farthest one in classes with fewer."""
 
-MOST_NEIGHBOURS = 10_000
+PLANE = 64
+"""Neighbours that span a plane; all in classes with fewer, which are then told by one Gaussian."""
+
+RIDGE = 1.0
+"""How dear it is to leave the middle of the neighbours along their plane, for each axis."""
+
+MOST_NEIGHBOURS = 60_000
 """Training images that are kept, of all classes together."""
+
+MOST_AXES = 48
+"""Principal axes that are kept of each."""
 
 BATCH_SIZE = 512
 """Images whose distances are taken at once."""
@@ -33,23 +43,26 @@ class NeighbourDensities:
     Attributes:
         axes: What features are brought to first.
         whitener: ``(r, r)``, from axes to units of the covariance within classes.
-        points: ``(M, r)``, whitened, class after class.
+        points: ``(M, r)`` float16, whitened, class after class.
         counts: ``(C,)`` int64, how many of each class; none is 0.
+        plane: Whether the distance is to the plane through the nearest images.
     """
 
     axes: Axes
     whitener: Tensor
     points: Tensor
     counts: Tensor
+    plane: bool
 
     @staticmethod
     def of(
-        axes: Axes, whitener: Tensor, features: Tensor, labels: Tensor, classes: int
+        axes: Axes, whitener: Tensor, along: Tensor, labels: Tensor, classes: int, *, plane: bool
     ) -> NeighbourDensities:
-        """Keep the images with features ``(M, d)`` and labels ``(M,)``."""
+        """Keep images that lie at ``(M, r)`` along the axes, with labels ``(M,)``."""
         order = labels.argsort(stable=True)
         counts = torch.bincount(labels, minlength=classes)
-        return NeighbourDensities(axes, whitener, axes(features[order]) @ whitener.T, counts)
+        points = (along[order] @ whitener.T).half()
+        return NeighbourDensities(axes, whitener, points, counts, plane)
 
     @property
     def classes(self) -> int:
@@ -57,35 +70,49 @@ class NeighbourDensities:
         return len(self.counts)
 
     def distances(self, features: Tensor) -> Tensor:
-        """``(n, C)``: squared distances of features ``(n, d)`` to a near image of each class."""
-        return self._nearest(self.axes(features) @ self.whitener.T, skipped=0)
+        """``(n, C)``: squared distances of features ``(n, d)`` from each class."""
+        white = self.axes(features) @ self.whitener.T
+        return torch.stack([self._away(white, own.float()) for own in self._by_class()], 1)
 
-    def left_out(self) -> Tensor:
-        """``(M,)``: squared distance of each image kept to a near other one of its class."""
+    def left_out(self) -> tuple[Tensor, Tensor]:
+        """Distances ``(M,)`` of the images kept from the others of their classes, and labels."""
         parts = []
+        for own in self._by_class():
+            points = own.float()
+            parts += [self._away(part, points, left_out=True) for part in points.split(BATCH_SIZE)]
         labels = torch.arange(self.classes, device=self.counts.device)
-        labels = labels.repeat_interleave(self.counts)
-        for white, own in zip(self.points.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True):
-            parts.append(self._nearest(white, skipped=1).gather(1, own[:, None])[:, 0])
-        return torch.cat(parts)
+        return torch.cat(parts), labels.repeat_interleave(self.counts)
 
-    def _nearest(self, white: Tensor, skipped: int) -> Tensor:
-        columns = []
-        for points in self.points.split(self.counts.tolist()):
-            rank = min(NEIGHBOUR + skipped, len(points))
-            # By one product for any size of batch, so that an answer does not depend on it.
-            away = torch.cdist(white, points, compute_mode="use_mm_for_euclid_dist")
-            columns.append(away.kthvalue(rank, dim=1).values)
-        return torch.stack(columns, 1).square()
+    def _by_class(self) -> tuple[Tensor, ...]:
+        parts: tuple[Tensor, ...] = self.points.split(self.counts.tolist())
+        return parts
+
+    def _away(self, white: Tensor, points: Tensor, *, left_out: bool = False) -> Tensor:
+        """``(n,)``: from one class, whose first neighbour may be the image itself."""
+        # By one product for any size of batch, so that an answer does not depend on it.
+        pairs = torch.cdist(white, points, compute_mode="use_mm_for_euclid_dist")
+        nearest = min((PLANE if self.plane else NEIGHBOUR) + left_out, len(points))
+        index = pairs.topk(nearest, dim=1, largest=False).indices
+        if not self.plane:
+            # Once more, since a product loses the digits of small distances.
+            return (white - points[index[:, -1]]).square().sum(1)
+        # The only image of a class has no other: its own distance must do.
+        return _from_plane(white, points[index[:, 1:] if left_out and nearest > 1 else index])
 
     def describe(self) -> str:
         """In plain words."""
-        return f"{self.axes.describe()}, neighbours among {len(self.points):,} training images"
+        kind = "planes through neighbours" if self.plane else "neighbours"
+        return f"{self.axes.describe()}, {kind} among {len(self.points):,} training images"
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything, by name."""
-        own = {"whitener": self.whitener, "points": self.points, "counts": self.counts}
-        return {**self.axes.tensors(), **own}
+        return {
+            **self.axes.tensors(),
+            "whitener": self.whitener,
+            "points": self.points,
+            "counts": self.counts,
+            "plane": torch.tensor(self.plane),
+        }
 
     @staticmethod
     def unpack(tensors: Mapping[str, Tensor]) -> NeighbourDensities:
@@ -105,4 +132,20 @@ class NeighbourDensities:
             or int(counts.sum()) != len(points)
         ):
             raise ValueError("the tensors of a stage do not fit together")
-        return NeighbourDensities(axes, whitener, points, counts)
+        return NeighbourDensities(axes, whitener, points, counts, bool(tensors["plane"]))
+
+
+def _from_plane(white: Tensor, near: Tensor) -> Tensor:
+    """Squared distances ``(n,)`` of ``(n, r)`` from the planes through ``(n, m, r)``.
+
+    The place on the plane is found by ridge regression on the neighbours about their mean, so
+    that a place far from all of them is not reached for nothing. What is left of ``rest`` is then
+    ``k (spans' spans + k)^-1 rest``, with the ridge ``k``.
+    """
+    middle = near.mean(1)
+    spans = near - middle[:, None]
+    ridge = RIDGE * white.shape[1]
+    gram = spans.transpose(1, 2) @ spans
+    gram.diagonal(dim1=1, dim2=2).add_(ridge)
+    left: Tensor = ridge * torch.linalg.solve(gram, white - middle)
+    return left.square().sum(1)

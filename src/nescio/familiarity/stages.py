@@ -1,8 +1,8 @@
 """Stages: where a network is read, and how what is read becomes few numbers.
 
 A stage is a layer with weights together with what follows it (normalisation,
-activation, pooling) up to the next such layer. The image itself is the first stage, the
-network's output the last.
+activation, pooling) up to the next such layer. The image itself, as wavelets see it, is the
+first stage, the network's output the last.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nescio.errors import UsageError
+from nescio.familiarity.wavelets import Wavelets
 from nescio.network import twin
 
 IMAGE, OUTPUT = "image", "output"
 """The names of the first and the last stage."""
 
-MOST_STAGES = 6
+MOST_STAGES = 4
 """Stages that are read besides the image; of deeper networks, evenly spaced ones."""
 
 MOST_FEATURES = 1024
@@ -99,8 +100,10 @@ class StageReader:
     def __init__(
         self, network: nn.Module, weights: Mapping[str, Tensor], stages: Sequence[str]
     ) -> None:
+        self._given = network
         self._network = twin(network)
         self._weights = dict(weights)
+        self._wavelets = Wavelets(next(network.parameters()).device)
         self._read: dict[str, Tensor] = {}
         self.stages = tuple(stages)
         modules = dict(self._network.named_modules())
@@ -117,11 +120,18 @@ class StageReader:
 
         return hook
 
+    def only(self, stages: Sequence[str]) -> StageReader:
+        """A reader of these stages of the same network."""
+        return StageReader(self._given, self._weights, stages)
+
     @torch.no_grad()
     def __call__(self, x: Tensor) -> list[Tensor]:
         """The features of each stage, ``(n, d)`` float32, for images ``(n, K, H, W)``."""
-        self._read = {IMAGE: reduce_features(x)}
-        self._read[OUTPUT] = reduce_features(functional_call(self._network, self._weights, (x,)))
+        self._read = {}
+        if IMAGE in self.stages:
+            self._read[IMAGE] = reduce_features(self._wavelets(x))
+        output = functional_call(self._network, self._weights, (x,))
+        self._read[OUTPUT] = reduce_features(output)
         return [self._read[name] for name in self.stages]
 
 

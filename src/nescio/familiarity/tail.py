@@ -1,10 +1,12 @@
 """From a distance to the evidence against an image: how rare so large a distance is.
 
-    evidence(D) = -log P(distance of a training image left out >= D),   in nats.
+    evidence_c(D) = -log P(distance of a training image of class c, left out, >= D),   in nats.
 
-Below the highest twentieth the probability is counted. Above, the excess follows a
-generalised Pareto distribution (Pickands 1975), so that evidence goes on where no
-training image went.
+Logarithms of distances are brought to the mean and spread of each class first: images of one
+class may lie closer together than those of another. What is then left is told once for all
+classes: below the highest twentieth the probability is counted; above, the excess follows a
+generalised Pareto distribution (Pickands 1975), so that evidence goes on where no training
+image went.
 """
 
 from __future__ import annotations
@@ -25,41 +27,59 @@ TAIL = 0.05
 LEAST_SHAPE = 1e-3
 """A tail without an end: an image farther than any other is never impossible."""
 
+PRIOR_IMAGES = 20.0
+"""So many images of all classes stand beside those of each class when its mean and spread are
+taken, so that classes with few images lean on the others."""
+
+FLOOR = 1e-3
+"""Distances are told apart down to this share of the median one."""
+
 
 @dataclass(frozen=True)
 class Tail:
     """The distribution of the distances of familiar images.
 
     Attributes:
-        points: ``(P,)`` float32, rising distances; the last is where the Pareto tail begins.
-        evidence: ``(P,)`` float32, in nats, at those distances.
+        centres: ``(C,)`` float32, the mean logarithm of the distances of each class.
+        spreads: ``(C,)`` float32, their standard deviation.
+        points: ``(P,)`` float32, rising standardised logarithms; the last is where the Pareto
+            tail begins.
+        evidence: ``(P,)`` float32, in nats, there.
+        floor: Added to every distance.
         scale: Of the Pareto tail.
         shape: Of the Pareto tail; at least :data:`LEAST_SHAPE`.
     """
 
+    centres: Tensor
+    spreads: Tensor
     points: Tensor
     evidence: Tensor
+    floor: float
     scale: float
     shape: float
 
     def __call__(self, distances: Tensor) -> Tensor:
-        """Evidence, of the shape of ``distances``; it rises with them, from 0."""
-        place = torch.searchsorted(self.points, distances.contiguous())
+        """Evidence ``(n, C)`` for distances ``(n, C)`` from each class; it rises, from 0."""
+        z = ((distances + self.floor).log() - self.centres) / self.spreads
+        place = torch.searchsorted(self.points, z.contiguous())
         upper = place.clamp(1, len(self.points) - 1)
         lower = upper - 1
         width = (self.points[upper] - self.points[lower]).clamp_min(1e-30)
-        along = ((distances - self.points[lower]) / width).clamp(0, 1)
+        along = ((z - self.points[lower]) / width).clamp(0, 1)
         counted = torch.lerp(self.evidence[lower], self.evidence[upper], along)
-        excess = (distances - self.points[-1]).clamp_min(0)
+        excess = (z - self.points[-1]).clamp_min(0)
         beyond = torch.log1p(excess * (self.shape / self.scale)) / self.shape
         return counted + beyond
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything, by name."""
+        numbers = [self.floor, self.scale, self.shape]
         return {
+            "tail_centres": self.centres,
+            "tail_spreads": self.spreads,
             "tail_points": self.points,
             "tail_evidence": self.evidence,
-            "tail_scale_shape": torch.tensor([self.scale, self.shape], dtype=torch.float64),
+            "tail_floor_scale_shape": torch.tensor(numbers, dtype=torch.float64),
         }
 
     @staticmethod
@@ -69,16 +89,30 @@ class Tail:
         Raises:
             ValueError: They do not fit together.
         """
-        points, evidence = tensors["tail_points"], tensors["tail_evidence"]
-        scale, shape = tensors["tail_scale_shape"].tolist()
-        if points.ndim != 1 or len(points) < 2 or points.shape != evidence.shape:
+        names = ("centres", "spreads", "points", "evidence")
+        centres, spreads, points, evidence = (tensors[f"tail_{name}"] for name in names)
+        floor, scale, shape = tensors["tail_floor_scale_shape"].tolist()
+        if (
+            points.ndim != 1
+            or len(points) < 2
+            or points.shape != evidence.shape
+            or centres.ndim != 1
+            or centres.shape != spreads.shape
+        ):
             raise ValueError("the tensors of a stage do not fit together")
-        return Tail(points, evidence, scale, shape)
+        return Tail(centres, spreads, points, evidence, floor, scale, shape)
 
 
-def fit_tail(distances: Tensor) -> Tail:
-    """The tail of some distances ``(n,)``, by the method of moments (Hosking & Wallis 1987)."""
-    rising = distances.double().sort().values
+def fit_tail(distances: Tensor, labels: Tensor, classes: int) -> Tail:
+    """The tail of the distances ``(n,)`` of images from their own classes ``(n,)``.
+
+    The Pareto tail is fitted by the method of moments (Hosking & Wallis 1987).
+    """
+    distances = distances.double()
+    floor = max(FLOOR * float(distances.median()), math.sqrt(torch.finfo(torch.float32).tiny))
+    logarithms = (distances + floor).log()
+    centres, spreads = _by_class(logarithms, labels, classes)
+    rising = ((logarithms - centres[labels]) / spreads[labels]).sort().values
     n = len(rising)
     shares = torch.linspace(0, 1 - TAIL, POINTS, dtype=torch.float64, device=rising.device)
     points = torch.quantile(rising, shares) if n <= 2**24 else rising[(shares * (n - 1)).long()]
@@ -86,12 +120,29 @@ def fit_tail(distances: Tensor) -> Tail:
     mean = float(excess.mean()) if len(excess) else 0.0
     variance = float(excess.var()) if len(excess) > 1 else 0.0
     # Where the tail is a point or two, or all alike, it is taken for exponential.
-    mean = mean if mean > 0 else max(float(points[-1]), 1.0) * TAIL
+    mean = mean if mean > 0 else 1.0
     shape = 0.5 * (1 - mean**2 / variance) if variance > 0 and len(excess) > 10 else 0.0
     shape = max(shape, LEAST_SHAPE)
     return Tail(
+        centres.float(),
+        spreads.float(),
         points.float(),
         -torch.log1p(-shares).float(),
-        max(mean * (1 - shape), math.sqrt(torch.finfo(torch.float32).tiny)),
+        floor,
+        mean * (1 - shape),
         shape,
     )
+
+
+def _by_class(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation ``(C,)`` of each class, drawn towards those of all."""
+    counts = torch.bincount(labels, minlength=classes) + PRIOR_IMAGES
+
+    def means(of: Tensor) -> Tensor:
+        sums = torch.zeros(classes, dtype=of.dtype, device=of.device).index_add_(0, labels, of)
+        return (sums + PRIOR_IMAGES * of.mean()) / counts
+
+    centres = means(values)
+    spreads = means((values - centres[labels]).square()).sqrt()
+    # Where all images are alike any other distance is strange, but none is infinitely so.
+    return centres, spreads.clamp_min(FLOOR)

@@ -14,7 +14,12 @@ from nescio.errors import RuleError
 from nescio.refusal.calibration import conformal_threshold
 from nescio.refusal.decisions import Verdicts
 from nescio.refusal.risk import Certificate, certify, risk_bound
-from nescio.refusal.scores import DOUBTS, class_unfamiliarity, mean_probability
+from nescio.refusal.scores import (
+    DOUBTS,
+    class_unfamiliarity,
+    mean_probability,
+    stage_weights,
+)
 from nescio.refusal.sequential import mean_is_settled
 
 DOUBT = "error_probability"
@@ -22,9 +27,10 @@ DOUBT = "error_probability"
 :data:`nescio.refusal.scores.DOUBTS` was ahead of it by more than chance (docs/refusal.md has the
 table); it is the one that means a chance of error, and whose decision can be settled early."""
 
-AMBIGUOUS_SHARE = 0.5
-"""Without a promised risk, as ambiguous is refused at most this share of what may be refused
-as unfamiliar; and what is more likely wrong than right (Chow 1970)."""
+AMBIGUOUS_SHARE = 0.4
+"""Without a promised risk, as ambiguous are refused, of the familiar images that the first gate
+lets pass, at most this share of what that may refuse; and what is more likely wrong than right
+(Chow 1970)."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,10 @@ class CalibratedRule:
             raise RuleError("the calibrated rule needs to know how familiar the images are")
         by_class = class_unfamiliarity(evidence)
         strangeness, nearest = by_class.min(-1)
-        stage = evidence.gather(2, nearest[:, None, None].expand(-1, evidence.shape[1], 1))
+        against = evidence.gather(2, nearest[:, None, None].expand(-1, evidence.shape[1], 1))
+        stage = (against[..., 0] * stage_weights(evidence.shape[1])).argmax(1)
         limits = torch.tensor(self.unfamiliar, dtype=by_class.dtype)
-        return strangeness, nearest, stage[..., 0].argmax(1), (by_class > limits).all(-1)
+        return strangeness, nearest, stage, (by_class > limits).all(-1)
 
     def _limits(self, top: Tensor, like: Tensor) -> Tensor:
         limits = torch.tensor(self.doubtful, dtype=like.dtype)
@@ -295,12 +302,13 @@ def calibrate(
         RuleError: A share is outside (0, 1).
     """
     unfamiliar = _unfamiliar_limits(scores, max_refusal, per_class=per_class)
+    limits = torch.tensor(unfamiliar, dtype=scores.unfamiliarity.dtype)
+    passes = (scores.unfamiliarity <= limits).any(-1)
     certificates: list[Certificate | None] = []
     if max_risk is None:
-        doubtful: tuple[float, ...] = (_doubtful_by_share(scores.doubt, max_refusal, doubt),)
+        of_passing = _doubtful_by_share(scores.doubt[passes], max_refusal, doubt)
+        doubtful: tuple[float, ...] = (of_passing,)
     else:
-        limits = torch.tensor(unfamiliar, dtype=scores.unfamiliarity.dtype)
-        passes = (scores.unfamiliarity <= limits).any(-1)
         wrong = scores.top != scores.labels
         classes = range(scores.unfamiliarity.shape[1])
         groups = [passes & (scores.top == c) for c in classes] if per_class else [passes]

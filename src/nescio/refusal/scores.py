@@ -106,16 +106,25 @@ DOUBTS: Mapping[str, Callable[[Tensor], Tensor]] = {
 """Scores of ambiguity, ``(S, N, C)`` to ``(N,)``, larger where the answer is less sure."""
 
 
+BETWEEN = 0.05
+"""What a stage between the image and the output weighs beside them. Both ends tell apart what the
+stages between mix; chosen by withheld classes (docs/refusal.md)."""
+
+
+def stage_weights(stages: int) -> Tensor:
+    """How much each of ``L`` stages counts, ``(L,)``, together 1."""
+    weights = torch.full((stages,), BETWEEN)
+    weights[[0, -1]] = 1.0
+    return weights / weights.sum()
+
+
 def class_unfamiliarity(evidence: Tensor) -> Tensor:
     """Evidence that an image is of no class, ``(N, C)``, for evidence ``(N, L, C)`` by stage.
 
-    A weighted mean over the stages (Fisher 1932 with the weights of Good 1955): each stage
-    counts twice as much as the one before it. Deeper features tell images that are nearly
-    familiar from those that are, the early ones only what is far away.
+    A mean over the stages (Fisher 1932) with weights (Good 1955): those of
+    :func:`stage_weights`.
     """
-    stages = evidence.shape[1]
-    weights = 2.0 ** torch.arange(stages, dtype=evidence.dtype, device=evidence.device)
-    return torch.einsum("nlc,l->nc", evidence, weights / weights.sum())
+    return torch.einsum("nlc,l->nc", evidence, stage_weights(evidence.shape[1]).to(evidence))
 
 
 def p_value(reference: Tensor, scores: Tensor) -> Tensor:
