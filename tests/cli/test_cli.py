@@ -78,7 +78,7 @@ def test_train_evaluate_predict_info(cli: Cli, folder: Path, tmp_path: Path) -> 
 
     status, out, _ = cli("info", model)
     assert status == 0
-    for words in ("4,611 random parameters", "6x6 grey", "left, right, top", "1 (the ELBO)"):
+    for words in ("3,075 random parameters", "6x6 grey", "left, right, top", "1 (the ELBO)"):
         assert words in out
     assert json.loads(cli("info", model, "--json")[1])["format"] == 3
 

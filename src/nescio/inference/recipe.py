@@ -164,7 +164,7 @@ on MNIST the KL weighs 60,000 / 128 = 469 times what the ELBO says."""
 
 DEFAULT = Recipe(
     name="default",
-    epochs=10,
+    epochs=16,
     minimum_steps=800,
     batch_size=128,
     learning_rate=5e-3,
