@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nescio.data import Augmentation, parse_augmentation
+from nescio.data import Augmentation, parse_augmentation, suitable_augmentation
 from nescio.errors import UsageError
 
 
@@ -68,6 +68,30 @@ def test_zoom_changes_the_area() -> None:
     assert 1.35 < float(area.max()) < 1.2**2 + 0.03
 
 
+def test_shear_moves_rows_by_their_height() -> None:
+    # Two dots above and below the middle move opposite ways; their rows stay.
+    x = torch.zeros(500, 1, 21, 21)
+    x[:, :, 3:6, 9:12] = 1.0
+    found = Augmentation(shear=0.3)(x, seeded())
+    moved = centre(found)
+    assert torch.allclose(moved[:, 0], torch.full((500,), -6.0), atol=0.1)
+    # At 6 rows from the middle by at most 0.3 * 6.
+    assert 1.6 < float(moved[:, 1].abs().max()) < 1.9
+    mirrored = centre(Augmentation(shear=0.3)(x.flip(2), seeded()))
+    assert torch.allclose(mirrored[:, 1], -moved[:, 1], atol=0.1)
+
+
+def test_bends_move_places_smoothly() -> None:
+    moved = centre(Augmentation(bend=0.5)(disc(3000, radius=2.5), seeded()))
+    assert torch.allclose(moved.mean(0), torch.zeros(2), atol=0.05)
+    # Between knots the bicubic mean of independent moves varies less than each of them.
+    assert bool(((moved.std(0) > 0.25) & (moved.std(0) < 0.5)).all())
+    # The shape stays whole: its area changes little.
+    area = Augmentation(bend=0.5)(disc(3000), seeded()).sum((1, 2, 3)) / disc(1).sum()
+    assert float(area.std()) < 0.2
+    assert float(area.mean()) == pytest.approx(1, abs=0.03)
+
+
 @pytest.mark.parametrize("augmentation", [Augmentation(flip=True), Augmentation(1e-6, flip=True)])
 def test_half_are_mirrored(augmentation: Augmentation) -> None:
     x = torch.rand(1, 2, 5, 6, generator=seeded(1)).expand(1000, -1, -1, -1)
@@ -90,7 +114,7 @@ def test_pixels_stay_within_their_range(
 ) -> None:
     x = torch.rand(4, 3, *sides, generator=seeded(2)) * 0.5 + 0.25
     before = x.clone()
-    found = Augmentation(shift, rotate, zoom, flip)(x, seeded())
+    found = Augmentation(shift, rotate, zoom, flip, shear=0.5, bend=1)(x, seeded())
     assert found.shape == x.shape
     assert float(found.min()) >= 0.25 - 1e-5
     assert float(found.max()) <= 0.75 + 1e-5
@@ -100,6 +124,13 @@ def test_pixels_stay_within_their_range(
 def test_descriptions() -> None:
     assert parse_augmentation("shift:2,rotate:10,zoom:0.1,flip") == Augmentation(2, 10, 0.1, True)
     assert parse_augmentation("flip") == Augmentation(flip=True)
+    assert parse_augmentation("bend:0.5,shear:0.1") == Augmentation(shear=0.1, bend=0.5)
+
+
+@pytest.mark.parametrize(("data", "flips"), [("mnist", False), ("fashion-mnist", True)])
+def test_what_suits_a_set(data: str, flips: bool) -> None:
+    suitable = parse_augmentation(suitable_augmentation(data, 28))
+    assert suitable == Augmentation(2, 10, 0.1, flips, 0.1, 0.4)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def train(
     effort
         quick: a quarter of the passes; best: four times as many.
     epochs
-        Passes over the training images. [default 10, and at least 800 steps; article: 5]
+        Passes over the training images. [default 16, and at least 800 steps; article: 5]
     batch_size
         Images a step. [128]
     learning_rate
@@ -74,8 +74,9 @@ def train(
         Which weights are random: all, head (the last layer), or patterns such as 3.*,0.bias.
         The rest stays an ordinary network, trained along. [default: head; article: all]
     augment
-        Vary the images from pass to pass: shift:PIXELS, rotate:DEGREES, zoom:SHARE and flip, such
-        as shift:2,rotate:10. [default: auto, small shifts, turns and zooms; article: none]
+        Vary the images from pass to pass: shift:PIXELS, rotate:DEGREES, zoom:SHARE, shear:SHARE,
+        bend:PIXELS and flip, such as shift:2,rotate:10. [default: auto, small changes of every
+        kind, mirrored only where that is known to mean the same; article: none]
     scale
         How posterior scales are kept positive: by softplus, or by exp, which is faster and comes
         nearer to the ELBO's optimum in as many passes. [softplus]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -11,25 +11,34 @@ from torch import Tensor
 
 from nescio.errors import UsageError
 
-FORMS = "auto, none, or shift:PIXELS, rotate:DEGREES, zoom:SHARE and flip, joined by commas"
+FORMS = (
+    "auto, none, or shift:PIXELS, rotate:DEGREES, zoom:SHARE, shear:SHARE, bend:PIXELS and flip, "
+    "joined by commas"
+)
 """What ``--augment`` may be."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Every image is moved, turned and zoomed by random amounts, about its middle.
+    """Every image is moved, turned, zoomed, slanted and bent by random amounts, about its middle.
 
     Attributes:
         shift: At most so many pixels, along each axis.
         rotate: At most so many degrees, either way.
         zoom: Larger or smaller by at most this share, in [0, 1).
         flip: Whether half of the images are mirrored, left to right.
+        shear: Slanted by at most this share of its height, either way.
+        bend: The standard deviation, in pixels, by which places move against their
+            surroundings, smoothly (Simard, Steinkraus & Platt 2003, *Best practices for
+            convolutional neural networks*).
     """
 
     shift: float = 0.0
     rotate: float = 0.0
     zoom: float = 0.0
     flip: bool = False
+    shear: float = 0.0
+    bend: float = 0.0
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Other images ``(n, K, H, W)`` for those of ``x``, float32.
@@ -45,18 +54,31 @@ class Augmentation:
         if self == Augmentation(flip=True):
             mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
             return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-        draws = torch.rand(len(x), 5, generator=generator) * 2 - 1
+        draws = torch.rand(len(x), 6, generator=generator) * 2 - 1
         angle = draws[:, 0] * math.radians(self.rotate)
         size = 1 / (1 + draws[:, 1] * self.zoom)
         across = torch.where(draws[:, 2] < 0, -size, size) if self.flip else size
         turn = torch.stack(
             [angle.cos() * across, -angle.sin() * size, angle.sin() * across, angle.cos() * size], 1
         ).view(len(x), 2, 2)
-        return warp(x, turn, draws[:, 3:] * self.shift)
+        slant = torch.eye(2).repeat(len(x), 1, 1)
+        slant[:, 0, 1] = draws[:, 5] * self.shear
+        return warp(x, turn @ slant, draws[:, 3:5] * self.shift, self._bends(x, generator))
+
+    def _bends(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
+        """How far each place moves, ``(n, 2, H, W)`` in pixels, across first."""
+        if self.bend == 0:
+            return None
+        knots = torch.randn(len(x), 2, BENDS, BENDS, generator=generator) * self.bend
+        return F.interpolate(knots, size=x.shape[-2:], mode="bicubic", align_corners=True)
 
 
-def warp(x: Tensor, turn: Tensor, move: Tensor) -> Tensor:
-    """Images turned, sheared, zoomed and moved about their middles, bilinear.
+BENDS = 6
+"""Places along a side that move independently when an image is bent."""
+
+
+def warp(x: Tensor, turn: Tensor, move: Tensor, bends: Tensor | None = None) -> Tensor:
+    """Images turned, sheared, zoomed, moved and bent about their middles, bilinear.
 
     What comes in from outside the image repeats its border.
 
@@ -65,6 +87,7 @@ def warp(x: Tensor, turn: Tensor, move: Tensor) -> Tensor:
         turn: ``(n, 2, 2)``: from a place in the new image to one in the old, both in pixels
             from the middle, across first.
         move: ``(n, 2)``: and so many pixels on.
+        bends: ``(n, 2, H, W)``: and so many more at each place, across first.
     """
     height, width = x.shape[-2:]
     # Coordinates run over [-1, 1] along both axes, so turning an image that is not
@@ -73,18 +96,25 @@ def warp(x: Tensor, turn: Tensor, move: Tensor) -> Tensor:
     places = move * 2 / torch.tensor([width, height])
     theta = torch.cat([turn * side, places[:, :, None]], 2).to(x.device)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    if bends is not None:
+        pixels = torch.tensor([2 / width, 2 / height])
+        grid = grid + (bends.permute(0, 2, 3, 1) * pixels).to(x.device)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
-SHIFTED_SHARE = 0.07
-"""By default an image moves by at most this share of its side: 2 pixels of 28."""
+AMOUNTS = tuple(field.name for field in fields(Augmentation))
+"""What may be named."""
+
+SHIFTED_SHARE, BENT_SHARE = 0.07, 0.4 / 28
+"""By default an image moves by at most this share of its side, 2 pixels of 28; and is bent by the
+other."""
 
 FLIPPED = ("fashion-mnist",)
 """Named sets whose images mean the same in a mirror. Digits and letters do not."""
 
 
 def suitable_augmentation(data: str, side: int) -> str:
-    """What ``auto`` stands for: small shifts, turns and zooms; mirrored only where known to be.
+    """What ``auto`` stands for: small changes of every kind; mirrored only where known to be.
 
     Args:
         data: The name of the data set.
@@ -92,7 +122,7 @@ def suitable_augmentation(data: str, side: int) -> str:
     """
     shift = max(1, round(SHIFTED_SHARE * side))
     flip = ",flip" if data in FLIPPED else ""
-    return f"shift:{shift},rotate:10,zoom:0.1{flip}"
+    return f"shift:{shift},rotate:10,zoom:0.1,shear:0.1,bend:{BENT_SHARE * side:.2g}{flip}"
 
 
 def parse_augmentation(text: str) -> Augmentation:
@@ -108,19 +138,15 @@ def parse_augmentation(text: str) -> Augmentation:
     amounts: dict[str, float] = {}
     for part in text.split(","):
         name, colon, amount = part.partition(":")
-        if name in amounts or name not in {"shift", "rotate", "zoom", "flip"}:
+        if name in amounts or name not in AMOUNTS:
             raise UsageError(f"--augment {text}: expected {FORMS}")
         if (name == "flip") == bool(colon):
             raise UsageError(f"--augment {text}: expected {FORMS}")
         amounts[name] = 1.0 if name == "flip" else _amount(text, amount)
     if amounts.get("zoom", 0.0) >= 1:
         raise UsageError(f"--augment {text}: zoom must be below 1")
-    return Augmentation(
-        amounts.get("shift", 0.0),
-        amounts.get("rotate", 0.0),
-        amounts.get("zoom", 0.0),
-        "flip" in amounts,
-    )
+    flip = amounts.pop("flip", 0.0) > 0
+    return Augmentation(**amounts, flip=flip)
 
 
 def _amount(text: str, amount: str) -> float:
