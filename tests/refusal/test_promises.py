@@ -43,18 +43,51 @@ def scores(count: int, classes: int = 2) -> CalibrationScores:
     return CalibrationScores(strange, torch.rand(count, generator=generator), labels, labels)
 
 
-def test_both_gates_without_a_risk() -> None:
+def test_both_gates_share_one_budget() -> None:
     given = scores(999)
-    rule = calibrate(given, NOWHERE, max_refusal=0.1)
-    # Ranks ceil(1000 * 0.9) and ceil(1000 * 0.95), but a half where that is less.
-    strangeness = given.unfamiliarity.min(-1).values.sort().values
-    assert rule.unfamiliar == (float(strangeness[899]),)
-    assert rule.doubtful == (0.5,)
     timid = CalibrationScores(given.unfamiliarity, given.doubt / 10, given.top, given.labels)
-    limit = calibrate(timid, NOWHERE, max_refusal=0.1).doubtful[0]
-    assert limit == float((given.doubt / 10).sort().values[949])
+    rule = calibrate(timid, NOWHERE, max_refusal=0.1)
+    # Rank ceil(1000 * 0.95), then of the 950 that pass rank ceil(951 * 0.95).
+    strangeness = given.unfamiliarity.min(-1).values
+    limit = float(strangeness.sort().values[949])
+    assert rule.unfamiliar == (limit,)
+    assert rule.doubtful == (float(timid.doubt[strangeness <= limit].sort().values[903]),)
+    assert (rule.unfamiliar_share, rule.ambiguous_share) == (0.05, 0.05)
     assert rule.max_risk is None
     assert not rule.keeps_promise
+    assert "both gates together refuse at most 10 %" in rule.describe()
+    # What is more likely wrong than right is refused in any case, which no budget bounds.
+    unsure = calibrate(given, NOWHERE, max_refusal=0.1)
+    assert (unsure.doubtful, unsure.ambiguous_share) == ((0.5,), None)
+    assert "together" not in unsure.describe()
+
+
+def test_too_few_images_to_share_leave_all_to_the_first_gate() -> None:
+    # 19 images promise 5 %, but not half of it.
+    rule = calibrate(scores(20), NOWHERE, max_refusal=0.05)
+    assert (rule.unfamiliar_share, rule.ambiguous_share, rule.doubtful) == (0.05, None, (0.5,))
+    assert rule.familiarity_gate
+
+
+def test_with_a_promised_risk_the_first_gate_has_the_whole_budget() -> None:
+    rule = calibrate(scores(999), NOWHERE, max_refusal=0.1, max_risk=0.1)
+    assert (rule.unfamiliar_share, rule.ambiguous_share) == (0.1, None)
+
+
+def test_the_budget_is_kept_for_new_images() -> None:
+    # On average over calibrations, at most the budget; with distinct scores hardly less.
+    generator = torch.Generator().manual_seed(0)
+    refused = []
+    for _ in range(400):
+        strange, doubt = torch.rand(2, 500 + 2000, generator=generator)
+        labels = torch.zeros(2500, dtype=torch.int64)
+        known = CalibrationScores(strange[:500, None], doubt[:500] / 10, labels[:500], labels[:500])
+        rule = calibrate(known, NOWHERE, max_refusal=0.1)
+        new_strange, new_doubt = strange[500:], doubt[500:] / 10
+        out = (new_strange > rule.unfamiliar[0]) | (new_doubt > rule.doubtful[0])
+        refused.append(float(out.double().mean()))
+    mean = sum(refused) / len(refused)
+    assert 0.09 < mean <= 0.1
 
 
 def test_each_class_has_its_own_threshold() -> None:
@@ -62,7 +95,7 @@ def test_each_class_has_its_own_threshold() -> None:
     rule = calibrate(given, NOWHERE, max_refusal=0.1, per_class=True)
     for c in range(2):
         own = given.unfamiliarity[given.labels == c, c].sort().values
-        assert rule.unfamiliar[c] == float(own[math.ceil(201 * 0.9) - 1])
+        assert rule.unfamiliar[c] == float(own[math.ceil(201 * 0.95) - 1])
 
 
 def test_the_risk_is_promised_for_images_that_pass_the_first_gate() -> None:

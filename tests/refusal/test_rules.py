@@ -114,15 +114,15 @@ def test_never_refuse() -> None:
 def test_the_calibrated_rule_by_hand() -> None:
     sure, unsure = torch.tensor([0.98, 0.01, 0.01]), torch.tensor([0.4, 0.35, 0.25])
     p = torch.stack([sure, sure, unsure, unsure]).expand(2, 4, 3)
-    # Two stages, both of which count alike. Image 1 is of no class: of class b, the nearest, it
-    # has (3 + 9) / 2 = 6 nats. Image 3 is strange, too, and unsure.
+    # Two stages; the output counts half as much as the image. Image 1 is of no class: of class b,
+    # the nearest, it has (2 * 3 + 9) / 3 = 5 nats. Image 3 is strange, too, and unsure.
     near, far = torch.tensor([[0.0, 9, 9], [3.0, 9, 9]]), torch.tensor([[9.0, 3, 9], [9.0, 9, 30]])
     evidence = torch.stack([near, far, near, far])
-    decisions = decide(calibrated_rule(5.9, 0.5), p, evidence)
+    decisions = decide(calibrated_rule(4.9, 0.5), p, evidence)
     unfamiliar, ambiguous = Reason.UNFAMILIAR, Reason.AMBIGUOUS
     assert [d.reason for d in decisions] == [None, unfamiliar, ambiguous, unfamiliar]
     assert [d.proposed for d in decisions] == [("a",), (), ("a", "b", "c"), ()]
-    assert decisions.verdicts.unfamiliarity.tolist() == pytest.approx([1.5, 6, 1.5, 6])
+    assert decisions.verdicts.unfamiliarity.tolist() == pytest.approx([1, 5, 1, 5])
     assert (decisions[1].nearest, decisions[1].stage) == ("b", "output")
     assert (decisions[0].nearest, decisions[0].stage) == ("a", "output")
     assert str(decisions[0]) == "a"
@@ -130,8 +130,8 @@ def test_the_calibrated_rule_by_hand() -> None:
         "I don't know (unfamiliar, nearest to b, given away by stage output)"
     )
     assert str(decisions[2]) == "I don't know (ambiguous, between a and b and c)"
-    assert decide(calibrated_rule(6.1, 0.65), p, evidence).refused == 0
-    assert decide(calibrated_rule(6.1, -math.inf), p, evidence).refused == 4
+    assert decide(calibrated_rule(5.1, 0.65), p, evidence).refused == 0
+    assert decide(calibrated_rule(5.1, -math.inf), p, evidence).refused == 4
     off = calibrated_rule(math.inf, images=20)
     assert decide(off, p, evidence)[1].accepted
     assert "too few" in off.describe()

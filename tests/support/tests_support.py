@@ -74,6 +74,8 @@ def calibrated_rule(
         doubtful=(doubtful,),
         doubt="error_probability",
         max_refusal=0.01,
+        unfamiliar_share=0.01,
+        ambiguous_share=None,
         max_risk=max_risk,
         confidence=0.95,
         accepted=(accepted,) if max_risk else (),

@@ -20,7 +20,7 @@ from nescio.familiarity.density import Axes
 NEIGHBOUR = 3
 """The distance to which neighbour counts; to the farthest one in classes with fewer."""
 
-PLANE = 64
+PLANE = 128
 """Neighbours that span a plane; all in classes with fewer, which are then told by one Gaussian."""
 
 RIDGE = 1.0

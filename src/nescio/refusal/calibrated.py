@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nescio.errors import RuleError
-from nescio.refusal.calibration import conformal_threshold
+from nescio.refusal.calibration import conformal_threshold, images_needed
 from nescio.refusal.decisions import Verdicts
 from nescio.refusal.risk import Certificate, certify, risk_bound
 from nescio.refusal.scores import (
@@ -26,11 +26,6 @@ DOUBT = "error_probability"
 """The score of ambiguity. On held-out training images none of those in
 :data:`nescio.refusal.scores.DOUBTS` was ahead of it by more than chance (docs/refusal.md has the
 table); it is the one that means a chance of error, and whose decision can be settled early."""
-
-AMBIGUOUS_SHARE = 0.4
-"""Without a promised risk, as ambiguous are refused, of the familiar images that the first gate
-lets pass, at most this share of what that may refuse; and what is more likely wrong than right
-(Chow 1970)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,12 @@ class CalibratedRule:
         doubtful: Thresholds on the doubt: one, or one for each class answered. Minus infinity
             where no threshold keeps the promise, so that nothing is answered.
         doubt: The score, of :data:`nescio.refusal.scores.DOUBTS`.
-        max_refusal: The share of familiar images that the first gate may refuse.
+        max_refusal: The share of familiar images that may be refused: by both gates together,
+            or, where the second is set otherwise (``ambiguous_share`` is ``None``), by the first.
+        unfamiliar_share: What of it is the first gate's.
+        ambiguous_share: What the second gate may refuse of the images that pass the first;
+            ``None`` where a promised risk sets it, where there are too few images to share, or
+            where more of them are more likely wrong than right (Chow 1970).
         max_risk: The promised error rate among accepted familiar images; ``None`` for none.
         confidence: With which it is promised.
         accepted: Calibration images behind the promise of each entry of ``doubtful``.
@@ -85,6 +85,8 @@ class CalibratedRule:
     doubtful: tuple[float, ...]
     doubt: str
     max_refusal: float
+    unfamiliar_share: float
+    ambiguous_share: float | None
     max_risk: float | None
     confidence: float
     accepted: tuple[int, ...]
@@ -174,7 +176,7 @@ class CalibratedRule:
         return " ".join([self._familiarity_in_words(), self._ambiguity_in_words(), ASSUMPTION])
 
     def _familiarity_in_words(self) -> str:
-        share, images = _percent(self.max_refusal), self.calibrated_on.images
+        share, images = _percent(self.unfamiliar_share), self.calibrated_on.images
         if not self.familiarity_gate:
             return (
                 f"Nothing is refused as unfamiliar: {images} calibration images are too few to "
@@ -189,13 +191,7 @@ class CalibratedRule:
 
     def _ambiguity_in_words(self) -> str:
         if self.max_risk is None:
-            limit = max(self.doubtful)
-            return (
-                "It is refused as ambiguous when its answer is wrong with a probability above "
-                f"{limit:.3g}; no error rate is promised (--max-risk)."
-                if self.doubt == "error_probability"
-                else f"It is refused as ambiguous when its {self.doubt} is above {limit:.3g}."
-            )
+            return self._doubt_in_words()
         risk, confidence = _percent(self.max_risk), _percent(self.confidence)
         if not self.keeps_promise:
             return (
@@ -216,6 +212,17 @@ class CalibratedRule:
             f"were wrong, which bounds the error rate by {100 * bound:.2g} %."
         )
 
+    def _doubt_in_words(self) -> str:
+        limit, score = max(self.doubtful), self.doubt.replace("_", " ")
+        words = f"It is refused as ambiguous when its {score} is above {limit:.3g}"
+        if self.ambiguous_share is None:
+            return f"{words}; no error rate is promised (--max-risk)."
+        return (
+            f"{words}, as at most {_percent(self.ambiguous_share)} of the familiar images that "
+            f"pass are; both gates together refuse at most {_percent(self.max_refusal)}. No error "
+            "rate is promised (--max-risk)."
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The rule as JSON; a threshold that lets all pass is "all", one that lets none "none"."""
         return {
@@ -233,12 +240,14 @@ class CalibratedRule:
         """What :meth:`to_json` wrote."""
         if record["doubt"] not in DOUBTS:
             raise RuleError(f"unknown score of ambiguity {record['doubt']!r}")
-        risk = record["max_risk"]
+        risk, share = record["max_risk"], record["ambiguous_share"]
         return CalibratedRule(
             tuple(_limit_from_json(t) for t in record["unfamiliar"]),
             tuple(_limit_from_json(t) for t in record["doubtful"]),
             str(record["doubt"]),
             float(record["max_refusal"]),
+            float(record["unfamiliar_share"]),
+            None if share is None else float(share),
             None if risk is None else float(risk),
             float(record["confidence"]),
             tuple(int(n) for n in record["accepted"]),
@@ -286,12 +295,13 @@ def calibrate(
     """Set both gates.
 
     The familiarity gate comes first; given its threshold the images that pass are again
-    exchangeable, and the risk is promised for those.
+    exchangeable, and the second gate is set by those: by the risk to promise, for which the
+    first gate has the whole budget of refusals; or else both gates have half of it.
 
     Args:
         scores: Of the calibration images.
         calibrated_on: What they are.
-        max_refusal: The share of familiar images that may be refused as unfamiliar.
+        max_refusal: The share of familiar images that may be refused.
         max_risk: The error rate to promise among accepted images.
         confidence: With which it is promised.
         per_class: Whether both promises are made for each class: refusals for each true class,
@@ -301,13 +311,16 @@ def calibrate(
     Raises:
         RuleError: A share is outside (0, 1).
     """
-    unfamiliar = _unfamiliar_limits(scores, max_refusal, per_class=per_class)
+    share, rest = _shares(scores, max_refusal, max_risk, per_class=per_class)
+    unfamiliar = _unfamiliar_limits(scores, share, per_class=per_class)
     limits = torch.tensor(unfamiliar, dtype=scores.unfamiliarity.dtype)
     passes = (scores.unfamiliarity <= limits).any(-1)
     certificates: list[Certificate | None] = []
     if max_risk is None:
-        of_passing = _doubtful_by_share(scores.doubt[passes], max_refusal, doubt)
-        doubtful: tuple[float, ...] = (of_passing,)
+        limit = math.inf if rest is None else conformal_threshold(scores.doubt[passes], rest)
+        if doubt == "error_probability" and limit > 0.5:
+            limit, rest = 0.5, None
+        doubtful: tuple[float, ...] = (limit,)
     else:
         wrong = scores.top != scores.labels
         classes = range(scores.unfamiliarity.shape[1])
@@ -323,12 +336,26 @@ def calibrate(
         doubtful=doubtful,
         doubt=doubt,
         max_refusal=max_refusal,
+        unfamiliar_share=share,
+        ambiguous_share=rest,
         max_risk=max_risk,
         confidence=confidence,
         accepted=tuple(0 if c is None else c.accepted for c in certificates),
         errors=tuple(0 if c is None else c.errors for c in certificates),
         calibrated_on=calibrated_on,
     )
+
+
+def _shares(
+    scores: CalibrationScores, max_refusal: float, max_risk: float | None, *, per_class: bool
+) -> tuple[float, float | None]:
+    """The first gate's part of the budget, and the second's where it has one."""
+    classes = scores.unfamiliarity.shape[1]
+    counts = torch.bincount(scores.labels, minlength=classes)
+    images = int(counts.min()) if per_class else len(scores.labels)
+    if max_risk is not None or images < images_needed(max_refusal / 2):
+        return max_refusal, None
+    return max_refusal / 2, max_refusal / 2
 
 
 def _unfamiliar_limits(
@@ -341,11 +368,6 @@ def _unfamiliar_limits(
         conformal_threshold(own[scores.labels == c], max_refusal)
         for c, own in enumerate(scores.unfamiliarity.unbind(1))
     )
-
-
-def _doubtful_by_share(score: Tensor, max_refusal: float, doubt: str) -> float:
-    limit = conformal_threshold(score, AMBIGUOUS_SHARE * max_refusal)
-    return min(limit, 0.5) if doubt == "error_probability" else limit
 
 
 def _limit_to_json(limit: float) -> float | str:

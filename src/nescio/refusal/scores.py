@@ -106,15 +106,17 @@ DOUBTS: Mapping[str, Callable[[Tensor], Tensor]] = {
 """Scores of ambiguity, ``(S, N, C)`` to ``(N,)``, larger where the answer is less sure."""
 
 
-BETWEEN = 0.05
-"""What a stage between the image and the output weighs beside them. Both ends tell apart what the
-stages between mix; chosen by withheld classes (docs/refusal.md)."""
+BETWEEN, OUTPUT = 0.05, 0.5
+"""What a stage between the image and the output weighs, and the output, beside the image. What is
+between mixes what the ends tell apart, and all that is learned was fitted to the very images that
+it is compared with (docs/refusal.md has the figures)."""
 
 
 def stage_weights(stages: int) -> Tensor:
     """How much each of ``L`` stages counts, ``(L,)``, together 1."""
     weights = torch.full((stages,), BETWEEN)
-    weights[[0, -1]] = 1.0
+    weights[-1] = OUTPUT
+    weights[0] = 1.0
     return weights / weights.sum()
 
 
