@@ -29,8 +29,8 @@ from nescio.training import find_recipe
 MOST_IMAGES = 1_500
 """Of each withheld class."""
 
-BETWEEN = (0.0, 0.05, 0.25, 1.0)
-"""Weights of the stages between the image and the output, whose own weight is 1."""
+WEIGHTS = ((0.05, 1.0), (0.0, 0.5), (0.25, 0.5), (1.0, 1.0))
+"""Of the stages between the image and the output, and of the output; the image's own is 1."""
 
 
 def without(data: ImageSet, withheld: Sequence[str]) -> tuple[ImageSet, dict[str, Tensor]]:
@@ -55,11 +55,16 @@ def without(data: ImageSet, withheld: Sequence[str]) -> tuple[ImageSet, dict[str
 def weightings(stages: Sequence[str]) -> dict[str, Tensor]:
     """Weights ``(L,)`` by what they are called."""
     count = len(stages)
-    chosen = {f"between them {weight:g}": torch.full((count,), weight) for weight in BETWEEN}
-    for weights in chosen.values():
-        weights[[0, -1]] = 1.0
+    chosen = {}
+    for between, output in WEIGHTS:
+        weights = torch.full((count,), between)
+        weights[-1], weights[0] = output, 1.0
+        chosen[f"between {between:g}, output {output:g}"] = weights
     alone = {f"stage {name} alone": torch.eye(count)[number] for number, name in enumerate(stages)}
-    return {"in force": stage_weights(count), **chosen, **alone}
+    in_force = stage_weights(count)
+    in_force = in_force / in_force[0]
+    name = f"between {in_force[1]:.2g}, output {in_force[-1]:.2g} (in force)"
+    return {name: in_force, **chosen, **alone}
 
 
 def refused(

@@ -70,8 +70,8 @@ def fit(
         recipe: ``default``, ``article``, or one of your own.
         prior: Instead of the one that the recipe names.
         likelihood: Instead of the categorical one.
-        max_refusal: The share of familiar images that the familiarity gate of the
-            calibrated rule may refuse.
+        max_refusal: The share of familiar images that the calibrated rule may refuse: by
+            both gates together, or by the familiarity gate where a risk is promised.
         max_risk: The error rate that is promised among accepted familiar images; ``None``
             for no promise.
         confidence: With which it is promised.

@@ -22,7 +22,13 @@ from nescio.inference import (
     random_parameters,
 )
 from nescio.inference.engine import EngineOptions, TorchEngine
-from nescio.inference.estimators import SPREAD, Estimator, PerImage, with_per_image_layers
+from nescio.inference.estimators import (
+    SPREAD,
+    Estimator,
+    PerImage,
+    suitable_estimator,
+    with_per_image_layers,
+)
 
 LAYERS: list[tuple[nn.Module, tuple[int, ...]]] = [
     (nn.Linear(6, 4), (5, 6)),
@@ -293,5 +299,13 @@ def test_posteriors_agree_on_a_small_problem(change: dict[str, str]) -> None:
 def test_the_pyro_engine_runs_one_network_a_step() -> None:
     with pytest.raises(UsageError, match="--engine pyro runs one network a step"):
         replace(DEFAULT, engine="pyro", estimator="local")
-    with pytest.raises(UsageError, match="--estimator must be one of shared, local, flipout"):
+    with pytest.raises(UsageError, match="--estimator must be one of auto, shared, local, flipout"):
         replace(DEFAULT, estimator="global")
+
+
+def test_the_estimator_that_suits() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
+    assert suitable_estimator(network, ["2.weight", "2.bias"]) == "local"
+    assert suitable_estimator(network, ["0.weight", "2.weight"]) == "shared"
+    assert suitable_estimator(network, ["0.weight"]) == "shared"
+    assert suitable_estimator(nn.Linear(4, 2), ["weight", "bias"]) == "local"

@@ -28,7 +28,7 @@ from nescio.refusal import (
 from nescio.refusal.calibrated import DOUBT
 
 MAX_REFUSAL = 0.01
-"""The share of familiar images that the familiarity gate may refuse, unless told otherwise."""
+"""The share of familiar images that may be refused, unless told otherwise."""
 
 CONFIDENCE = 0.95
 """With which a risk is promised, unless told otherwise."""
@@ -39,7 +39,8 @@ class Promises:
     """What a user asks of the calibrated rule.
 
     Attributes:
-        max_refusal: The share of familiar images that may be refused as unfamiliar.
+        max_refusal: The share of familiar images that may be refused, see
+            :func:`nescio.refusal.calibrate`.
         max_risk: The error rate to promise among accepted familiar images; ``None`` for none.
         confidence: With which it is promised.
         per_class: Whether both are promised for each class.

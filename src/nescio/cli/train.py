@@ -36,7 +36,7 @@ def train(
     random: str | None = None,
     augment: str | None = None,
     scale: Literal["softplus", "exp"] | None = None,
-    estimator: Literal["shared", "local", "flipout"] | None = None,
+    estimator: Literal["auto", "shared", "local", "flipout"] | None = None,
     engine: Literal["torch", "pyro"] | None = None,
     compiled: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     rule: str | None = None,
@@ -82,7 +82,8 @@ def train(
         nearer to the ELBO's optimum in as many passes. [softplus]
     estimator
         shared: one drawn network a step. flipout, local: one for each image of a batch; steadier
-        gradients, dearer steps. [shared]
+        gradients, dearer steps. [default: auto, local where the head alone is random, else
+        shared; article: shared]
     engine
         torch: the same ELBO and gradient, fast. pyro: the defining program. [torch; article: pyro]
     compiled

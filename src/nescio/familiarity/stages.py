@@ -103,7 +103,8 @@ class StageReader:
         self._given = network
         self._network = twin(network)
         self._weights = dict(weights)
-        self._wavelets = Wavelets(next(network.parameters()).device)
+        devices = (parameter.device for parameter in network.parameters())
+        self._wavelets = Wavelets(next(devices, torch.device("cpu")))
         self._read: dict[str, Tensor] = {}
         self.stages = tuple(stages)
         modules = dict(self._network.named_modules())

@@ -17,6 +17,7 @@ from nescio.data import ImageSet, parse_augmentation, to_float
 from nescio.devices import explain_memory
 from nescio.errors import DataError, DivergenceError
 from nescio.inference.engine import ENGINES, Engine, EngineOptions
+from nescio.inference.estimators import Estimator, suitable_estimator
 from nescio.inference.guide import MeanField
 from nescio.inference.likelihood import Categorical, Likelihood
 from nescio.inference.model import BayesianNetwork, random_parameters
@@ -146,13 +147,21 @@ def fit_guide(
                 kl_weight=recipe.kl_weight,
                 analytic_kl=recipe.analytic_kl,
                 precision=precision,
-                estimator=recipe.estimator,
+                estimator=_estimator(recipe, network),
                 compiled=compiled,
                 reporter=reporter,
                 generator=torch.Generator(device).manual_seed(derive(seed, Stream.WEIGHT_NOISE)),
             ),
         )
         return run.all_epochs(Watch.of(watch) if watch else None, reporter)
+
+
+def _estimator(recipe: Recipe, network: nn.Module) -> Estimator:
+    if recipe.estimator != "auto":
+        return recipe.estimator
+    if recipe.engine == "pyro":
+        return "shared"
+    return suitable_estimator(network, random_parameters(network, recipe.random))
 
 
 class _DivergedError(Exception):

@@ -52,7 +52,8 @@ class Recipe:
             ``auto`` for what suits the data set.
         scale: The map from raw values to posterior scales, see :mod:`nescio.inference.scale`.
         estimator: Which sampled networks the images of a batch go through, see
-            :mod:`nescio.inference.estimators`.
+            :mod:`nescio.inference.estimators`; ``auto``, see
+            :func:`nescio.inference.estimators.suitable_estimator`.
         engine: What computes the ELBO and its gradient, see :mod:`nescio.inference.engine`.
         network: The network that the recipe is for, where none is named.
         calibration: Share of the training images kept out for calibration.
@@ -77,7 +78,7 @@ class Recipe:
     random: str = "all"
     augment: str = "none"
     scale: Literal["softplus", "exp"] = "softplus"
-    estimator: Estimator = "shared"
+    estimator: Estimator | Literal["auto"] = "shared"
     engine: Literal["torch", "pyro"] = "torch"
     network: str = "cnn"
 
@@ -98,13 +99,13 @@ class Recipe:
         )
         _require(self.engine in ("torch", "pyro"), "--engine must be torch or pyro", self.engine)
         _require(
-            self.estimator in ESTIMATORS,
-            f"--estimator must be one of {', '.join(ESTIMATORS)}",
+            self.estimator in ("auto", *ESTIMATORS),
+            f"--estimator must be one of {', '.join(('auto', *ESTIMATORS))}",
             self.estimator,
         )
         _require(self.scale in SCALE_MAPS, "--scale must be softplus or exp", self.scale)
         _require(
-            self.engine == "torch" or self.estimator == "shared",
+            self.engine == "torch" or self.estimator in ("auto", "shared"),
             "--engine pyro runs one network a step, so --estimator must be shared",
             self.estimator,
         )
@@ -180,6 +181,7 @@ DEFAULT = Recipe(
     rule="calibrated",
     random="head",
     augment="auto",
+    estimator="auto",
 )
 """The ELBO as it is, without tempering: a Bayesian head over an ordinary trunk. On held-out
 training images of MNIST it was ahead of the same network with all weights random in accuracy
