@@ -48,7 +48,7 @@ def draw(record: dict[str, Any]) -> Figure:
         axes[place].set_axis_off()
         axes[place - COLUMNS].tick_params(labelbottom=True)
     key(axes[len(names)] if len(names) < len(axes) else axes[0])
-    images, seeds = models[0]["images"], ", ".join(str(model["seed"]) for model in models)
+    images, seeds = models[0]["corrupted"], ", ".join(str(model["seed"]) for model in models)
     figure.supxlabel(
         f"severity; 0 is {record['data']} as it is. {images:,} test images, "
         f"seed{'s' if len(models) > 1 else ''} {seeds}",

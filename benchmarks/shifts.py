@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--images", type=int, help="judge so many test images, evenly taken [all]")
+    parser.add_argument("--corrupted", type=int, help="corrupt so many of them [all]")
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--all-samples", action="store_true")
     options = parser.parse_args(arguments)
@@ -75,6 +76,7 @@ def judge_model(classifier: nescio.Classifier, options: argparse.Namespace) -> J
         )
 
     test = evenly(familiar_set(classifier, options.data), options.images)
+    few = evenly(test, options.corrupted)
     clean = decide(test)
     strange = {images.name: decide(images) for images in strange_sets(classifier, test)}
     evaluation = judgement(classifier, test, clean, strange)
@@ -83,12 +85,13 @@ def judge_model(classifier: nescio.Classifier, options: argparse.Namespace) -> J
         "network": classifier.spec.name,
         "trained on": classifier.record.data,
         "images": len(test),
+        "corrupted": len(few),
         "rule": classifier.rule.describe(),
         "clean": figures(evaluation),
         "ood": {name: other.to_json() for name, other in evaluation.ood.items()},
         "corruptions": {
             name: [
-                {"severity": severity, **corrupted(classifier, test, f"{name}:{severity}", decide)}
+                {"severity": severity, **corrupted(classifier, few, f"{name}:{severity}", decide)}
                 for severity in SEVERITIES
             ]
             for name in CORRUPTIONS

@@ -79,7 +79,8 @@ class NeighbourDensities:
         parts = []
         for own in self._by_class():
             points = own.float()
-            parts += [self._away(part, points, left_out=True) for part in points.split(BATCH_SIZE)]
+            for places in torch.arange(len(points), device=points.device).split(BATCH_SIZE):
+                parts.append(self._away(points[places], points, left_out=places))
         labels = torch.arange(self.classes, device=self.counts.device)
         return torch.cat(parts), labels.repeat_interleave(self.counts)
 
@@ -87,17 +88,20 @@ class NeighbourDensities:
         parts: tuple[Tensor, ...] = self.points.split(self.counts.tolist())
         return parts
 
-    def _away(self, white: Tensor, points: Tensor, *, left_out: bool = False) -> Tensor:
-        """``(n,)``: from one class, whose first neighbour may be the image itself."""
-        # By one product for any size of batch, so that an answer does not depend on it.
-        pairs = torch.cdist(white, points, compute_mode="use_mm_for_euclid_dist")
-        nearest = min((PLANE if self.plane else NEIGHBOUR) + left_out, len(points))
+    def _away(self, white: Tensor, points: Tensor, left_out: Tensor | None = None) -> Tensor:
+        """``(n,)``: from the points of one class, but for those at the places ``left_out``."""
+        # Squared distances but for what is the same for all points.
+        pairs = torch.addmm(points.square().sum(1), white, points.T, alpha=-2)
+        count = len(points)
+        if left_out is not None and count > 1:  # the only image of a class has no other
+            pairs.scatter_(1, left_out[:, None], torch.inf)
+            count -= 1
+        nearest = min(PLANE if self.plane else NEIGHBOUR, count)
         index = pairs.topk(nearest, dim=1, largest=False).indices
-        if not self.plane:
-            # Once more, since a product loses the digits of small distances.
-            return (white - points[index[:, -1]]).square().sum(1)
-        # The only image of a class has no other: its own distance must do.
-        return _from_plane(white, points[index[:, 1:] if left_out and nearest > 1 else index])
+        if self.plane:
+            return _from_plane(white, points[index])
+        # Once more, since a product loses the digits of small distances.
+        return (white - points[index[:, -1]]).square().sum(1)
 
     def describe(self) -> str:
         """In plain words."""
@@ -147,5 +151,6 @@ def _from_plane(white: Tensor, near: Tensor) -> Tensor:
     ridge = RIDGE * white.shape[1]
     gram = spans.transpose(1, 2) @ spans
     gram.diagonal(dim1=1, dim2=2).add_(ridge)
-    left: Tensor = ridge * torch.linalg.solve(gram, white - middle)
-    return left.square().sum(1)
+    rest = (white - middle)[:, :, None]
+    left: Tensor = ridge * torch.cholesky_solve(rest, torch.linalg.cholesky(gram))
+    return left.square().sum((1, 2))
