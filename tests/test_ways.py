@@ -22,7 +22,7 @@ def test_rows_are_the_article_its_four_ways_and_ours() -> None:
     assert article == Way("article's recipe", Training("mlp", ARTICLE), 100, "median:0.2")
     assert convolutions.training.network == together.training.network == "cnn"
     assert longer.training.recipe.epochs == together.training.recipe.epochs == 20
-    assert (more.samples, together.samples) == (1000, 1000)
+    assert (more.samples, together.samples) == (500, 500)
     assert stricter.rule == together.rule == STRICTER
     # Samples and rules need no training of their own.
     assert article.training == more.training == stricter.training

@@ -115,9 +115,10 @@ def test_the_calibrated_rule_by_hand() -> None:
     sure, unsure = torch.tensor([0.98, 0.01, 0.01]), torch.tensor([0.4, 0.35, 0.25])
     p = torch.stack([sure, sure, unsure, unsure]).expand(2, 4, 3)
     # Two stages; the output counts half as much as the image. Image 1 is of no class: of class b,
-    # the nearest, it has (2 * 3 + 9) / 3 = 5 nats. Image 3 is strange, too, and unsure.
+    # the nearest, it has (2 * 3 + 9) / 3 = 5 nats. Image 2 is as far from every class, and unsure;
+    # image 3 is strange, too.
     near, far = torch.tensor([[0.0, 9, 9], [3.0, 9, 9]]), torch.tensor([[9.0, 3, 9], [9.0, 9, 30]])
-    evidence = torch.stack([near, far, near, far])
+    evidence = torch.stack([near, far, torch.ones(2, 3), far])
     decisions = decide(calibrated_rule(4.9, 0.5), p, evidence)
     unfamiliar, ambiguous = Reason.UNFAMILIAR, Reason.AMBIGUOUS
     assert [d.reason for d in decisions] == [None, unfamiliar, ambiguous, unfamiliar]
@@ -142,9 +143,10 @@ def test_the_calibrated_rule_by_hand() -> None:
 def test_thresholds_for_each_class() -> None:
     p = torch.tensor([[[0.8, 0.2], [0.2, 0.8]]])
     evidence = torch.tensor([[[5.0, 9.0]], [[9.0, 5.0]]])
-    rule = replace(calibrated_rule(), unfamiliar=(4.0, 6.0), doubtful=(0.5, 0.1))
+    rule = replace(calibrated_rule(), unfamiliar=(4.0, 6.0), doubtful=(0.5, 0.001))
     # Image 0 is too strange for class a (5 > 4) and for b (9 > 6); image 1 is familiar as a b
-    # (5 < 6), but b is answered only when surer.
+    # (5 < 6): with 4 nats more against a it is wrong with
+    # probability 0.2 exp(-4) / (0.8 + 0.2 exp(-4)) = 0.005, but b is answered only when surer.
     assert [d.reason for d in decide(rule, p, evidence)] == [Reason.UNFAMILIAR, Reason.AMBIGUOUS]
     assert rule.per_class
     assert "of each class" in rule.describe()

@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from nescio.refusal import (
     expected_entropy,
+    joint_probability,
     mean_probability,
     mutual_information,
     predictive_entropy,
@@ -75,3 +76,18 @@ def test_parts_add_up(p: torch.Tensor) -> None:
     total = expected_entropy(p) + mutual_information(p)
     assert torch.allclose(total, predictive_entropy(p), atol=1e-5)
     assert bool((mutual_information(p) >= 0).all())
+
+
+def test_joint_probability_by_hand() -> None:
+    p = torch.tensor([[[0.8, 0.2, 0.0]], [[0.5, 0.5, 0.0]]])
+    far = torch.tensor([[math.log(8.0), 0.0, 0.0]])
+    # Class 0 weighs an eighth: 0.1 against 0.2, and 0.0625 against 0.5.
+    joint = joint_probability(p, far + 3)
+    expected = torch.tensor([[[1 / 3, 2 / 3, 0.0]], [[1 / 9, 8 / 9, 0.0]]])
+    assert torch.allclose(joint, expected)
+    same = joint_probability(p, torch.full((1, 3), 7.0))
+    assert torch.allclose(same, p)
+    nowhere = joint_probability(p, torch.full((1, 3), math.inf))
+    assert torch.allclose(nowhere, p)
+    one = joint_probability(p, torch.tensor([[math.inf, 1.0, math.inf]]))
+    assert torch.allclose(one, torch.tensor([0.0, 1.0, 0.0]).expand(2, 1, 3))

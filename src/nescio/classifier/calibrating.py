@@ -23,6 +23,7 @@ from nescio.refusal import (
     class_unfamiliarity,
     conformal_threshold,
     images_needed,
+    joint_probability,
     mean_probability,
 )
 from nescio.refusal.calibrated import DOUBT
@@ -174,13 +175,8 @@ def _scores(
     ):
         chunk = images[done : done + logits.shape[1]]
         done += len(chunk)
-        probabilities = logits.softmax(-1).cpu()
-        parts.append(
-            (
-                class_unfamiliarity(evidence(chunk)),
-                DOUBTS[DOUBT](probabilities),
-                mean_probability(probabilities).argmax(-1),
-            )
-        )
+        by_class = class_unfamiliarity(evidence(chunk))
+        joint = joint_probability(logits.softmax(-1).cpu(), by_class)
+        parts.append((by_class, DOUBTS[DOUBT](joint), mean_probability(joint).argmax(-1)))
     unfamiliarity, doubt, top = (torch.cat(part) for part in zip(*parts, strict=True))
     return CalibrationScores(unfamiliarity, doubt, top, shuffled.require_labels())

@@ -17,6 +17,7 @@ from nescio.refusal.risk import Certificate, certify, risk_bound
 from nescio.refusal.scores import (
     DOUBTS,
     class_unfamiliarity,
+    joint_probability,
     mean_probability,
     stage_weights,
 )
@@ -59,8 +60,10 @@ class CalibratedRule:
 
     *Unfamiliar*: an image that is of no class, judged by all stages of the network, more than
     all but a share of the calibration images. *Ambiguous*: an answer more doubtful than a
-    threshold; either one under which a risk is promised, or, where none is asked for, one that
-    refuses the most doubtful familiar images and what is more likely wrong than right.
+    threshold, by the networks and the familiarity with each class together
+    (:func:`nescio.refusal.scores.joint_probability`); either one under which a risk is
+    promised, or, where none is asked for, one that refuses the most doubtful familiar images
+    and what is more likely wrong than right.
 
     Attributes:
         unfamiliar: Thresholds on the unfamiliarity, in nats: one, or one for each class.
@@ -100,10 +103,13 @@ class CalibratedRule:
 
     def __call__(self, probabilities: Tensor, evidence: Tensor | None = None) -> Verdicts:
         """Refuse what is unfamiliar, then what is ambiguous."""
-        strangeness, nearest, stage, unfamiliar = self._familiarity(evidence)
-        mean = mean_probability(probabilities)
+        by_class = _by_class(evidence)
+        strangeness, nearest = by_class.min(-1)
+        unfamiliar = self._unfamiliar(by_class)
+        joint = joint_probability(probabilities, by_class)
+        mean = mean_probability(joint)
         top_probability, top = mean.max(-1)
-        doubt = DOUBTS[self.doubt](probabilities)
+        doubt = DOUBTS[self.doubt](joint)
         # A class at least half as probable as the best is a real alternative to it.
         proposed = (mean >= 0.5 * top_probability[:, None]) & ~unfamiliar[:, None]
         return Verdicts(
@@ -114,18 +120,11 @@ class CalibratedRule:
             ambiguity=doubt,
             unfamiliarity=strangeness,
             nearest=nearest,
-            stage=stage,
+            stage=_weightiest(evidence, nearest),
         )
 
-    def _familiarity(self, evidence: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        if evidence is None:
-            raise RuleError("the calibrated rule needs to know how familiar the images are")
-        by_class = class_unfamiliarity(evidence)
-        strangeness, nearest = by_class.min(-1)
-        against = evidence.gather(2, nearest[:, None, None].expand(-1, evidence.shape[1], 1))
-        stage = (against[..., 0] * stage_weights(evidence.shape[1])).argmax(1)
-        limits = torch.tensor(self.unfamiliar, dtype=by_class.dtype)
-        return strangeness, nearest, stage, (by_class > limits).all(-1)
+    def _unfamiliar(self, by_class: Tensor) -> Tensor:
+        return (by_class > torch.tensor(self.unfamiliar, dtype=by_class.dtype)).all(-1)
 
     def _limits(self, top: Tensor, like: Tensor) -> Tensor:
         limits = torch.tensor(self.doubtful, dtype=like.dtype)
@@ -135,9 +134,11 @@ class CalibratedRule:
         self, probabilities: Tensor, evidence: Tensor | None, total: int, error: float
     ) -> Tensor:
         """Where the image is unfamiliar, or it is settled which class is answered, or none."""
-        unfamiliar = self._familiarity(evidence)[3]
+        by_class = _by_class(evidence)
+        unfamiliar = self._unfamiliar(by_class)
         if self.doubt != "error_probability":
             return unfamiliar
+        probabilities = joint_probability(probabilities, by_class)
         limits = 1.0 - torch.tensor(self.doubtful, dtype=probabilities.dtype).clamp(-1.0, 2.0)
         limits = limits.to(probabilities.device)
         _, sure = mean_is_settled(probabilities, total, limits, error, 0.0)
@@ -254,6 +255,20 @@ class CalibratedRule:
             tuple(int(n) for n in record["errors"]),
             CalibratedOn(**record["calibrated_on"]),
         )
+
+
+def _by_class(evidence: Tensor | None) -> Tensor:
+    if evidence is None:
+        raise RuleError("the calibrated rule needs to know how familiar the images are")
+    return class_unfamiliarity(evidence)
+
+
+def _weightiest(evidence: Tensor | None, nearest: Tensor) -> Tensor:
+    """The stage that weighs most against the nearest class, ``(N,)``."""
+    assert evidence is not None  # noqa: S101 - asked before
+    stages = evidence.shape[1]
+    against = evidence.gather(2, nearest[:, None, None].expand(-1, stages, 1))[..., 0]
+    return (against * stage_weights(stages)).argmax(1)
 
 
 ASSUMPTION = (

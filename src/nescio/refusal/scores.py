@@ -129,6 +129,27 @@ def class_unfamiliarity(evidence: Tensor) -> Tensor:
     return torch.einsum("nlc,l->nc", evidence, stage_weights(evidence.shape[1]).to(evidence))
 
 
+def joint_probability(probabilities: Tensor, unfamiliarity: Tensor) -> Tensor:
+    """What each network says once it is told how far the image lies from every class.
+
+    Bayes' rule with the network's answer as the prior and the chance of so large a distance as
+    the likelihood: ``p(c | x) exp(-unfamiliarity_c)``, brought to sum 1. A network that is
+    sure of a 9 where the image lies among the 4s is no longer sure.
+
+    Args:
+        probabilities: ``(S, N, C)``.
+        unfamiliarity: ``(N, C)``, see :func:`class_unfamiliarity`.
+
+    Returns:
+        ``(S, N, C)``.
+    """
+    beyond = unfamiliarity - unfamiliarity.min(-1, keepdim=True).values
+    # Infinitely far from all classes alike: nothing is told about which.
+    weights = (-beyond).nan_to_num(0.0, neginf=-torch.inf).exp().to(probabilities)
+    joint = probabilities * weights
+    return joint / joint.sum(-1, keepdim=True).clamp_min(torch.finfo(joint.dtype).tiny)
+
+
 def p_value(reference: Tensor, scores: Tensor) -> Tensor:
     """The share of familiar images that are as strange as these, or more, ``(N,)``.
 
