@@ -360,8 +360,8 @@ def test_ctrl_c_keeps_what_was_fitted(folder: Path, tmp_path: Path) -> None:
         _, err = process.communicate(timeout=45)
         assert "Traceback" not in err
     except subprocess.TimeoutExpired:
-        # Once in some twenty runs, on a busy machine, the interrupt was lost. Python drops one
-        # that falls into a finaliser or a weak reference's callback; a person would ask again.
+        # Once in some twenty runs, on a busy machine, the interrupt was lost; why is not known.
+        # (Python drops one that falls into a finaliser.) A person would ask again.
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=45)
     assert process.returncode == 130
