@@ -34,11 +34,13 @@ class World:
         classes: ``C``; the first is the commonest, twice as common as the last.
         error: How often the most doubtful answers are wrong; others less.
         bumpy: Whether errors also come at low doubt, so that the risk does not just rise.
+        sure: Whether doubts are small, as a good network's: of the order of a thousandth.
     """
 
     classes: int = 3
     error: float = 0.5
     bumpy: bool = False
+    sure: bool = False
 
     def draw(self, count: int, generator: torch.Generator) -> CalibrationScores:
         """``count`` independent images."""
@@ -53,6 +55,8 @@ class World:
         other = torch.randint(1, self.classes, (count,), generator=generator)
         top = torch.where(wrong, (labels + other) % self.classes, labels)
         strange = torch.rand(count, self.classes, generator=generator) + 0.3 * doubt[:, None]
+        if self.sure:
+            doubt = 0.4 * 1e-3 ** (1 - doubt)
         return CalibrationScores(strange, doubt, top, labels)
 
 
@@ -64,7 +68,8 @@ class Outcome:
         repeats: Calibrations.
         answered: Those that found a valid threshold (for some class).
         violations: Those whose risk was above the promised one (for some class).
-        refusal: The mean share refused as unfamiliar (of the class where it is largest).
+        refusal: The mean share refused within the budget: as unfamiliar (of the class where it is
+            largest), or for both reasons where they share it.
         coverage: The mean share of familiar images accepted.
     """
 
@@ -85,8 +90,8 @@ def simulate(
     *,
     images: int,
     repeats: int,
-    max_risk: float,
-    confidence: float,
+    max_risk: float | None = None,
+    confidence: float = 0.95,
     max_refusal: float = 0.05,
     per_class: bool = False,
     seed: int = 0,
@@ -108,8 +113,11 @@ def simulate(
         )
         familiar, accepted = _answers(rule, population)
         answered += rule.keeps_promise
-        violations += any(risk > max_risk for risk in _risks(population, accepted, per_class))
-        refusals += _refusals(population, familiar, per_class)
+        if max_risk is not None:
+            risks = _risks(population, accepted, per_class)
+            violations += any(risk > max_risk for risk in risks)
+        within = familiar if rule.frontier is None else accepted
+        refusals += _refusals(population, within, per_class)
         coverage += float(accepted.float().mean())
     return Outcome(
         repeats, answered, violations, float(refusals.max()) / repeats, coverage / repeats
@@ -118,6 +126,9 @@ def simulate(
 
 def _answers(rule: CalibratedRule, population: CalibrationScores) -> tuple[Tensor, Tensor]:
     familiar = (population.unfamiliarity <= torch.tensor(rule.unfamiliar)).any(-1)
+    if rule.frontier is not None:
+        allowed = rule.frontier.allowed(population.unfamiliarity.min(-1).values)
+        return familiar, population.doubt <= allowed
     limits = torch.tensor(rule.doubtful)
     limits = limits if len(limits) == 1 else limits[population.top]
     return familiar, familiar & (population.doubt <= limits)
@@ -130,8 +141,8 @@ def _risks(population: CalibrationScores, accepted: Tensor, per_class: bool) -> 
     return [float(wrong[own].float().mean()) for own in groups if bool(own.any())]
 
 
-def _refusals(population: CalibrationScores, familiar: Tensor, per_class: bool) -> Tensor:
-    refused = (~familiar).float()
+def _refusals(population: CalibrationScores, kept: Tensor, per_class: bool) -> Tensor:
+    refused = (~kept).float()
     if not per_class:
         return refused.mean()[None]
     classes = population.unfamiliarity.shape[1]
@@ -169,6 +180,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{images} | {result.repeats - result.answered} | {100 * share:.2f} % | 10 % | "
             f"{result.risk_holds(0.9):.3f} | {100 * result.refusal:.3f} % | "
             f"{100 * result.coverage:.1f} % |",
+            flush=True,
+        )
+    for images in (300, 1000, 6000):
+        result = simulate(
+            World(sure=True),
+            images=images,
+            repeats=options.repeats,
+            max_refusal=0.02,
+            seed=options.seed,
+        )
+        print(
+            f"| both reasons | 2 % refused together | {images} | - | - | - | - | "
+            f"{100 * result.refusal:.3f} % | {100 * result.coverage:.1f} % |",
             flush=True,
         )
 

@@ -29,6 +29,13 @@ def test_promises_hold_over_repeated_calibration(
     assert result.refusal <= 0.05 + 0.002
 
 
+def test_one_budget_for_both_reasons_is_kept_over_repeated_calibration() -> None:
+    result = simulate(World(sure=True), images=500, repeats=1000, max_refusal=0.05)
+    # With ranks and steps rounded towards answering hardly less than the budget is used.
+    assert 0.045 < result.refusal <= 0.05 + 0.001
+    assert result.coverage == pytest.approx(1 - result.refusal, abs=1e-6)
+
+
 def test_a_broken_promise_would_be_seen() -> None:
     # The same simulation tells 80 % confidence from the 95 % that it would have to be.
     result = simulate(World(), images=500, repeats=1000, max_risk=0.04, confidence=0.8)
