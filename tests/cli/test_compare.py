@@ -107,7 +107,7 @@ def test_rules_stand_side_by_side(cli: Run, model_file: Path, folder: Path) -> N
     assert status == 0
     head = next(line for line in out.splitlines() if "0.1:0.999999" in line)
     assert "median:0.2" in head
-    assert "corrupted: answered / right when answered" in out
+    assert "corrupted by severity: answered" in out
     assert "50 resamples" in out
 
 

@@ -31,10 +31,16 @@ def print_study(study: Study) -> None:
     )
     for rule in study.rules if study.shifted else ():
         of_rule = f", {rule.name}" if len(study.rules) > 1 else ""
+        # Two tables: one would be cut on a terminal of 80 columns.
         print_table(
             f"out of distribution: should be refused{of_rule}",
-            ("set", "images", "refused", "ambiguous", "unfamiliar", "AUROC", "AUPR", "FPR95"),
+            ("set", "images", "refused", "ambiguous", "unfamiliar"),
             _shifted(rule),
+        )
+        print_table(
+            f"told from {study.test.name} by unfamiliarity{of_rule}",
+            ("set", "AUROC", "AUPR", "FPR95"),
+            _detected(rule),
         )
     if study.curves:
         _print_curves(tuple(study.curves.values()))
@@ -98,9 +104,9 @@ def _selective(rules: Sequence[StudiedRule]) -> list[tuple[str, ...]]:
         ),
         ("refused as ambiguous", *(str(f.reasons["ambiguous"]) for f in figures)),
         ("refused as unfamiliar", *(str(f.reasons["unfamiliar"]) for f in figures)),
-        ("AURC", *(f.aurc.number(6) for f in figures)),
-        ("  above the best ranking", *(f.excess_aurc.number(6) for f in figures)),
-        ("AUGRC", *(f.augrc.number(6) for f in figures)),
+        ("AURC", *(f.aurc.number(5) for f in figures)),
+        ("  above the best ranking", *(f.excess_aurc.number(5) for f in figures)),
+        ("AUGRC", *(f.augrc.number(5) for f in figures)),
         *(
             (
                 f"wrong among the surest {100 * level:g} %",
@@ -126,22 +132,29 @@ def _shifted(rule: StudiedRule) -> list[tuple[str, ...]]:
             other.refusal_rate.percent(2),
             str(other.reasons["ambiguous"]),
             str(other.reasons["unfamiliar"]),
-            *(_two_lines(each) for each in (other.auroc, other.aupr, other.fpr95)),
         )
         for name, other in rule.shifted.items()
     ]
 
 
-def _two_lines(interval: Interval) -> str:
-    """For a narrow column."""
-    return interval.number().replace(" ", "\n", 1)
+def _detected(rule: StudiedRule) -> list[tuple[str, ...]]:
+    return [
+        (name, *(_two_lines(each.number()) for each in (other.auroc, other.aupr, other.fpr95)))
+        for name, other in rule.shifted.items()
+    ]
+
+
+def _two_lines(text: str) -> str:
+    """A figure above its interval, for a narrow column."""
+    return text.replace(" [", "\n[", 1)
 
 
 def _print_curves(curves: Sequence[CorruptionCurve]) -> None:
     severities = [grade.severity for grade in curves[0].grades]
     print_table(
-        f"corrupted: answered / right when answered, %; {curves[0].images:,} test images each",
-        ("severity", *("as it was" if s == 0 else str(s) for s in severities)),
+        f"corrupted by severity: answered, and below right when answered, %; "
+        f"{curves[0].images:,} test images each",
+        ("", *map(str, severities)),
         [(curve.name, *(_grade(grade) for grade in curve.grades)) for curve in curves],
     )
 
@@ -149,7 +162,7 @@ def _print_curves(curves: Sequence[CorruptionCurve]) -> None:
 def _grade(grade: Grade) -> str:
     right = grade.accepted_accuracy
     return (
-        f"{100 * grade.answered.value:.1f} / "
+        f"{100 * grade.answered.value:.1f}\n"
         f"{NOTHING if right is None else f'{100 * right.value:.1f}'}"
     )
 
@@ -196,7 +209,7 @@ def _compared_row(figure: Compared) -> list[str]:
 def _cell(name: str, interval: Interval | None, *, small: bool, signed: bool = False) -> str:
     if interval is None:
         return NOTHING
-    text = interval.percent(2) if name in SHARES else interval.number(6 if small else 4)
+    text = interval.percent(2) if name in SHARES else interval.number(5 if small else 4)
     if signed and not text.startswith("-"):
         text = f"+{text}"
-    return text.replace(" [", "\n[", 1)
+    return _two_lines(text)
