@@ -237,6 +237,7 @@ def summarise(
     *,
     seed: int,
     seconds: Mapping[str, float],
+    ood_labels: Mapping[str, Tensor | None] | None = None,
     resamples: int = RESAMPLES,
 ) -> Evaluation:
     """Count what the decisions were worth.
@@ -249,13 +250,15 @@ def summarise(
         ood: Decisions on each out-of-distribution set, by name.
         seed: Of the sampled networks.
         seconds: How long each part took.
+        ood_labels: The labels of those sets that have some of these classes, by name.
         resamples: Of the bootstrap.
 
     Raises:
         DataError: The test set or an out-of-distribution set is empty.
     """
     test = judged_set(data, [decisions], labels=labels)
-    shifted = {name: judged_set(name, [each]) for name, each in ood.items()}
+    known = ood_labels or {}
+    shifted = {name: judged_set(name, [each], labels=known.get(name)) for name, each in ood.items()}
     return _evaluation(
         (data, len(test)),
         forced_figures(test, resamples=resamples, seed=seed),
