@@ -25,6 +25,7 @@ from typing import Any
 import nescio
 from nescio import ARTICLE, DEFAULT, Classifier, Decisions, ImageSet, Recipe
 from nescio.classifier import familiar_set, shifted_sets
+from nescio.classifier.judging import known_labels
 from nescio.cli.console import make_reporter
 from nescio.devices import choose_device
 from nescio.errors import DivergenceError, DownloadError
@@ -187,6 +188,7 @@ def _judge(
         name: _decide(classifier, list(rules.values()), images, samples, reporter)[0]
         for name, images in shifted.items()
     }
+    labels = {name: known_labels(classifier, images) for name, images in shifted.items()}
     return {
         way: summarise(
             test.name,
@@ -196,6 +198,7 @@ def _judge(
             {name: other[place] for name, other in others.items()},
             seed=classifier.record.seed,
             seconds={test.name: round(seconds[place], 2)},
+            ood_labels=labels,
         ).to_json()
         for place, (way, rule) in enumerate(rules.items())
     }

@@ -23,6 +23,7 @@ from nescio.errors import (
     NescioError,
     OutOfMemoryError,
     RuleError,
+    StudyError,
     UnreadableImage,
     UsageError,
 )
@@ -30,7 +31,7 @@ from nescio.errors import (
 if TYPE_CHECKING:
     from nescio.classifier import Classifier, TrainingRecord, load_model
     from nescio.data import Dataset, ImageSet, Preprocessing, load, split
-    from nescio.evaluation import Evaluation, Interval, OutOfDistribution
+    from nescio.evaluation import Evaluation, Interval, OutOfDistribution, Study, read_study
     from nescio.inference import ARTICLE, DEFAULT, Recipe
     from nescio.network import cnn, mlp
     from nescio.refusal import (
@@ -48,7 +49,13 @@ __version__: str
 _HOMES = {
     "nescio.classifier": ("Classifier", "TrainingRecord", "load_model"),
     "nescio.data": ("Dataset", "ImageSet", "Preprocessing", "load", "split"),
-    "nescio.evaluation": ("Evaluation", "Interval", "OutOfDistribution"),
+    "nescio.evaluation": (
+        "Evaluation",
+        "Interval",
+        "OutOfDistribution",
+        "Study",
+        "read_study",
+    ),
     "nescio.inference": ("ARTICLE", "DEFAULT", "Recipe"),
     "nescio.network": ("cnn", "mlp"),
     "nescio.refusal": (
@@ -90,6 +97,8 @@ __all__ = [
     "Reason",
     "Recipe",
     "RuleError",
+    "Study",
+    "StudyError",
     "TrainingRecord",
     "UnreadableImage",
     "UsageError",
@@ -98,6 +107,7 @@ __all__ = [
     "load",
     "load_model",
     "mlp",
+    "read_study",
     "split",
 ]
 

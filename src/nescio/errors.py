@@ -7,6 +7,7 @@
     │   └── RuleError         a refusal rule that cannot be parsed or applied
     ├── DataError             images or labels that cannot be used
     │   ├── UnreadableImage   one image file that cannot be decoded
+    │   ├── StudyError        a study that is damaged or foreign, or unlike another
     │   └── DownloadError     a named data set that cannot be fetched
     ├── ArchitectureError     a network that does not fit the data or cannot be built
     ├── DivergenceError       training produced a loss that is not finite
@@ -46,6 +47,10 @@ class UnreadableImage(DataError):  # noqa: N818 - the name says what it is, as i
 
 class DownloadError(DataError):
     """A named data set is not on this machine and cannot be fetched."""
+
+
+class StudyError(DataError):
+    """A study is damaged, foreign or of another version, or cannot be held against another."""
 
 
 class ArchitectureError(NescioError, ValueError):

@@ -33,6 +33,9 @@ class Stream(IntEnum):
     CHECKERBOARD = 11
     NATURAL = 12
     SHIFT = 13
+    BOOTSTRAP = 14
+    SUBSET = 15
+    CONSISTENCY = 16
 
 
 def derive(seed: int, stream: Stream, index: int = 0) -> int:

@@ -29,7 +29,7 @@ def test_it_learns_and_refuses(classifier: nescio.Classifier, data: Dataset) -> 
     assert result.refused == result.reasons["ambiguous"] + result.reasons["unfamiliar"]
     assert result.coverage.value == pytest.approx(1 - result.refused / 150)
     assert 0 <= result.ood["noise"].auroc <= 1
-    assert set(result.seconds) == {"stripes", "noise"}
+    assert set(result.seconds) == {"stripes", "noise", "intervals"}
 
 
 def test_evaluation_json_has_the_contracts_keys(

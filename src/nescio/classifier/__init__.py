@@ -1,7 +1,8 @@
 """The classifier: a fitted posterior with everything that is needed to answer.
 
 It joins the packages below it and adds no mathematics of its own. Read in this
-order: :mod:`record`, :mod:`classifier`, :mod:`calibrating`, :mod:`judging`, :mod:`modelfile`.
+order: :mod:`record`, :mod:`classifier`, :mod:`calibrating`, :mod:`sets`, :mod:`judging`,
+:mod:`specimens`, :mod:`studying`, :mod:`modelfile`.
 """
 
 from nescio.classifier.calibrating import (
@@ -12,18 +13,20 @@ from nescio.classifier.calibrating import (
 )
 from nescio.classifier.classifier import SAMPLES, Classifier, Images
 from nescio.classifier.describe import describe_model
-from nescio.classifier.judging import (
-    Judgement,
-    calibration_set,
-    familiar_set,
-    judge,
-    shifted_sets,
-)
+from nescio.classifier.judging import Judgement, judge
 from nescio.classifier.modelfile import load_model, read_header
 from nescio.classifier.record import TrainingRecord
+from nescio.classifier.sets import calibration_set, familiar_set, shifted_sets
+from nescio.classifier.studying import (
+    CORRUPTED_IMAGES,
+    choose_corruptions,
+    complete_study,
+    make_study,
+)
 
 __all__ = [
     "CONFIDENCE",
+    "CORRUPTED_IMAGES",
     "MAX_REFUSAL",
     "SAMPLES",
     "Classifier",
@@ -33,10 +36,13 @@ __all__ = [
     "TrainingRecord",
     "calibrate_classifier",
     "calibration_set",
+    "choose_corruptions",
+    "complete_study",
     "describe_model",
     "familiar_set",
     "judge",
     "load_model",
+    "make_study",
     "read_header",
     "shifted_sets",
 ]

@@ -290,35 +290,49 @@ class Classifier:
             rule: The rule.
             evidence: ``(n, L, C)``, see :meth:`evidence_reader`; for rules that need it.
         """
-        probabilities = logits.softmax(-1).cpu()
-        verdicts = rule(probabilities, evidence)
-        familiar = evidence is not None and self.familiarity is not None
-        return Decisions(
-            classes=self.classes,
-            verdicts=verdicts,
-            # A rule that knows how familiar each class is answers by that, too.
-            forced=verdicts.top
-            if rule.needs_evidence
-            else forced_labels(
-                logits.cpu(), probabilities, self.recipe.forced, self.recipe.forced_samples
-            ),
-            probability=mean_probability(probabilities),
-            median=quantile_probability(probabilities, 0.5),
-            scores={
-                "predictive_entropy": predictive_entropy(probabilities),
-                "expected_entropy": expected_entropy(probabilities),
-                "mutual_information": mutual_information(probabilities),
-                **({"unfamiliarity": verdicts.unfamiliarity} if familiar else {}),
-                **self._p_values(verdicts if familiar else None),
-            },
-            samples=torch.full((logits.shape[1],), len(logits)),
-            stages=self.familiarity.names if familiar and self.familiarity else (),
-        )
+        return self.decide_by_each(logits, [rule], evidence)[0]
 
-    def _p_values(self, verdicts: Verdicts | None) -> dict[str, Tensor]:
-        if verdicts is None or self.reference is None:
-            return {}
-        return {"familiarity": p_value(self.reference, verdicts.unfamiliarity)}
+    def decide_by_each(
+        self, logits: Tensor, rules: Sequence[Rule], evidence: Tensor | None = None
+    ) -> list[Decisions]:
+        """As :meth:`decide_from_logits`, for several rules at once."""
+        probabilities = logits.softmax(-1).cpu()
+        forced = forced_labels(
+            logits.cpu(), probabilities, self.recipe.forced, self.recipe.forced_samples
+        )
+        mean, median = mean_probability(probabilities), quantile_probability(probabilities, 0.5)
+        entropies = {
+            "predictive_entropy": predictive_entropy(probabilities),
+            "expected_entropy": expected_entropy(probabilities),
+            "mutual_information": mutual_information(probabilities),
+        }
+        samples = torch.full((logits.shape[1],), len(logits))
+
+        def decide(rule: Rule) -> Decisions:
+            known = evidence if rule.needs_evidence else None
+            verdicts = rule(probabilities, known)
+            familiarity = None if known is None else self.familiarity
+            return Decisions(
+                classes=self.classes,
+                verdicts=verdicts,
+                # A rule that knows how familiar each class is answers by that, too.
+                forced=forced if familiarity is None else verdicts.top,
+                probability=mean,
+                median=median,
+                scores=entropies
+                if familiarity is None
+                else entropies | self._strangeness(verdicts),
+                samples=samples,
+                stages=() if familiarity is None else familiarity.names,
+            )
+
+        return [decide(rule) for rule in rules]
+
+    def _strangeness(self, verdicts: Verdicts) -> dict[str, Tensor]:
+        scores = {"unfamiliarity": verdicts.unfamiliarity}
+        if self.reference is not None:
+            scores["familiarity"] = p_value(self.reference, verdicts.unfamiliarity)
+        return scores
 
     def evaluate(
         self,
@@ -334,7 +348,7 @@ class Classifier:
 
         Args:
             data: A data set, its name or path: its test split counts
-                (:func:`nescio.classifier.judging.familiar_set`). An
+                (:func:`nescio.classifier.sets.familiar_set`). An
                 :class:`ImageSet` counts as it is.
             ood: Out-of-distribution sets; they need no labels.
             rule: A rule or its name; ``None`` for the one in force.
@@ -342,7 +356,8 @@ class Classifier:
             seed: Of the networks; ``None`` for the seed that it was fitted with.
             reporter: Told of progress.
         """
-        from nescio.classifier.judging import familiar_set, judge, shifted_sets
+        from nescio.classifier.judging import judge
+        from nescio.classifier.sets import familiar_set, shifted_sets
 
         return judge(
             self,

@@ -4,109 +4,60 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TypeAlias
+from dataclasses import asdict, dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nescio.classifier.classifier import SAMPLES, Classifier
-from nescio.data import Dataset, ImageSet, adapt, all_images, load, split
-from nescio.errors import DataError
-from nescio.evaluation import Evaluation, summarise
+from nescio.classifier.fingerprint import posterior_digest
+from nescio.data import ImageSet
+from nescio.errors import DataError, UsageError
+from nescio.evaluation import (
+    RESAMPLES,
+    Evaluation,
+    JudgedSet,
+    ModelCard,
+    Study,
+    TrainingPass,
+    evaluation_of,
+)
+from nescio.evaluation.figures import (
+    check_resamples,
+    compact,
+    forced_figures,
+    judged_set,
+    rule_name,
+    studied_rule,
+)
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import Decisions, Rule
 
-Source: TypeAlias = Dataset | ImageSet | str | Path
+RuleLike = Rule | str | None
+"""A rule, its name, or ``None`` for the one in force."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """An evaluation with the decisions that it counts.
+    """A study with the images and the decisions that it was drawn from.
 
     Attributes:
-        evaluation: The figures.
+        study: The figures and columns; without images to show, and without corruptions.
         test: The test images.
-        decisions: The decisions on them.
+        decisions: The decisions on them, by the first rule.
         shifted: The out-of-distribution sets with the decisions on them, by name.
     """
 
-    evaluation: Evaluation
+    study: Study
     test: ImageSet
     decisions: Decisions
     shifted: Mapping[str, tuple[ImageSet, Decisions]]
 
-
-def familiar_set(classifier: Classifier, data: Source, reporter: Reporter = SILENT) -> ImageSet:
-    """The part of ``data`` that the classifier may be judged on.
-
-    Its own test split; or, of the very data that the model was trained on, the part
-    that training left out; or, of any other data, all images that were not trained
-    on. Of a shifted set the same images count, shifted. An :class:`ImageSet` counts as it
-    is. Labels are brought to the order of the classifier's classes.
-
-    Raises:
-        DataError: It has classes that the model does not know, or no image is left.
-    """
-    if isinstance(data, ImageSet):
-        return _match_classes(classifier, data)
-    dataset = _as_dataset(classifier, data, reporter)
-    if dataset.test is not None:
-        return _match_classes(classifier, dataset.test)
-    # What an image was before a shift tells whether it was trained on.
-    indices = _left_out(classifier, dataset.base or dataset, reporter)
-    return _match_classes(classifier, dataset.train.subset(indices))
-
-
-def calibration_set(classifier: Classifier, data: Source, reporter: Reporter = SILENT) -> ImageSet:
-    """The part of ``data`` that thresholds may be set from, again.
-
-    Of the very data that the model was trained on, the part that was kept for calibration; of
-    any other data, all images but those of its test split. An :class:`ImageSet` counts as it is.
-
-    Raises:
-        DataError: The model was trained on some of them, they have classes that the model does
-            not know, or no image is left.
-        UsageError: It is a shifted set.
-    """
-    if not isinstance(data, ImageSet):
-        dataset = _as_dataset(classifier, data, reporter)
-        dataset.require_unshifted()
-        record = classifier.record
-        if dataset.train.fingerprint() == record.fingerprint:
-            parts = split(
-                dataset,
-                seed=record.seed,
-                calibration=classifier.recipe.calibration,
-                test=record.test_fraction,
-            )
-            return _match_classes(classifier, parts.calibration)
-        data = dataset.train
-    adapted = replace(data, images=adapt(data.images, classifier.preprocessing))
-    seen = torch.isin(adapted.hashes(), classifier.record.seen)
-    if bool(seen.any()):
-        first = int(seen.nonzero()[0])
-        raise DataError(
-            f"{data.name}: {int(seen.sum())} of {len(data)} images were used to train the model "
-            f"(the first is {data.image_name(first)}); thresholds set from them would promise "
-            "what does not hold. Leave them out"
-        )
-    return _match_classes(classifier, data)
-
-
-def shifted_sets(
-    classifier: Classifier, sources: Sequence[Source], reporter: Reporter = SILENT
-) -> dict[str, ImageSet]:
-    """Out-of-distribution sets by name; a name that comes twice is numbered."""
-    sets: dict[str, ImageSet] = {}
-    for source in sources:
-        images = _shifted_set(classifier, source, reporter)
-        name, count = images.name, 2
-        while name in sets:
-            name, count = f"{images.name}-{count}", count + 1
-        sets[name] = images
-    return sets
+    @property
+    def evaluation(self) -> Evaluation:
+        """The figures of the first rule."""
+        return evaluation_of(self.study)
 
 
 def judge(
@@ -114,9 +65,11 @@ def judge(
     test: ImageSet,
     shifted: Mapping[str, ImageSet],
     *,
-    rule: Rule | str | None = None,
+    rule: RuleLike = None,
+    also: Sequence[RuleLike] = (),
     samples: int = SAMPLES,
     seed: int | None = None,
+    resamples: int = RESAMPLES,
     reporter: Reporter = SILENT,
 ) -> Judgement:
     """Decide on every set, and count what the decisions were worth.
@@ -126,100 +79,160 @@ def judge(
         test: Labelled familiar images, see :func:`familiar_set`.
         shifted: Out-of-distribution sets by name, see :func:`shifted_sets`.
         rule: A rule or its name; ``None`` for the one in force.
+        also: More rules, judged by the same sampled networks.
         samples: How many networks are drawn.
-        seed: Of the networks; ``None`` for the seed that the classifier was fitted with.
+        seed: Of the networks and of the bootstrap; ``None`` for the seed that the classifier
+            was fitted with.
+        resamples: Of the bootstrap behind each interval that is not exact.
         reporter: Told of progress.
-    """
-    chosen = classifier.choose_rule(rule)
-    seed = classifier.record.seed if seed is None else seed
-    labels = test.require_labels()
-    seconds: dict[str, float] = {}
 
-    def decide(images: ImageSet, name: str) -> Decisions:
+    Raises:
+        DataError: A set is empty, or the test set has no labels.
+        UsageError: A rule comes twice.
+    """
+    check_resamples(resamples)
+    rules = [classifier.choose_rule(each) for each in (rule, *also)]
+    names = [rule_name(each) for each in rules]
+    if len(set(names)) < len(names):
+        raise UsageError(f"each rule can be judged once, got {', '.join(names)}")
+    seed = classifier.record.seed if seed is None else seed
+    seconds: dict[str, float] = {}
+    test.require_labels()
+    for images in (test, *shifted.values()):
+        if not len(images):
+            raise DataError(f"{images.name}: no image to evaluate on")
+
+    def decide(images: ImageSet, name: str) -> list[Decisions]:
         start = time.perf_counter()
-        decisions = classifier.decide(
-            images, rule=chosen, samples=samples, seed=seed, reporter=reporter, description=name
+        decisions = decide_each(
+            classifier,
+            images,
+            rules,
+            samples=samples,
+            seed=seed,
+            reporter=reporter,
+            description=name,
         )
         seconds[name] = round(time.perf_counter() - start, 3)
         return decisions
 
     decisions = decide(test, test.name)
     others = {name: decide(images, name) for name, images in shifted.items()}
-    evaluation = summarise(test.name, labels, decisions, chosen, others, seed=seed, seconds=seconds)
-    return Judgement(
-        evaluation, test, decisions, {name: (shifted[name], d) for name, d in others.items()}
+    judged = _columns(classifier, test, test.name, decisions)
+    judged_others = {
+        name: compact(_columns(classifier, shifted[name], name, each), test=False)
+        for name, each in others.items()
+    }
+    start = time.perf_counter()
+    with reporter.task("intervals", 1 + len(rules), "bootstraps") as task:
+        forced = forced_figures(judged, resamples=resamples, seed=seed)
+        task.advance()
+        studied = []
+        for place, each in enumerate(rules):
+            studied.append(
+                studied_rule(each, place, judged, judged_others, resamples=resamples, seed=seed)
+            )
+            task.advance()
+    seconds["intervals"] = round(time.perf_counter() - start, 3)
+    study = Study(
+        model=model_card(classifier),
+        classes=classifier.classes,
+        samples=samples,
+        seed=seed,
+        resamples=resamples,
+        test=compact(judged, test=True),
+        shifted=judged_others,
+        forced=forced,
+        rules=tuple(studied),
+        seconds=seconds,
+    )
+    first = {name: (shifted[name], each[0]) for name, each in others.items()}
+    return Judgement(study, test, decisions[0], first)
+
+
+def decide_each(
+    classifier: Classifier,
+    images: ImageSet,
+    rules: Sequence[Rule],
+    *,
+    samples: int,
+    seed: int,
+    reporter: Reporter = SILENT,
+    description: str = "predicting",
+) -> list[Decisions]:
+    """The decisions of several rules, from the same sampled networks.
+
+    Args:
+        classifier: The one to ask.
+        images: At least one.
+        rules: At least one.
+        samples: How many networks are drawn, all for every image.
+        seed: Of the networks.
+        reporter: Told of progress.
+        description: What the progress bar says.
+    """
+    prepared = classifier.prepare(images)
+    judges = any(rule.needs_evidence for rule in rules)
+    read = classifier.evidence_reader() if judges else lambda _: None
+    parts: list[list[Decisions]] = [[] for _ in rules]
+    start = 0
+    for logits in classifier.stream_logits(
+        images, samples=samples, seed=seed, reporter=reporter, description=description
+    ):
+        evidence = read(prepared[start : start + logits.shape[1]])
+        start += logits.shape[1]
+        decided = classifier.decide_by_each(logits, rules, evidence)
+        for own, each in zip(parts, decided, strict=True):
+            own.append(each)
+    return [Decisions.concatenate(own) for own in parts]
+
+
+def model_card(classifier: Classifier, name: str = "") -> ModelCard:
+    """What a classifier is and where it comes from."""
+    recipe, record = classifier.recipe, classifier.record
+    reference = classifier.reference
+    return ModelCard(
+        name=name or classifier.spec.name,
+        network=classifier.spec.name,
+        parameters=sum(value.numel() for value in classifier.network.parameters()),
+        random_parameters=sum(value.numel() for value in classifier.guide.loc.values()),
+        images=classifier.preprocessing.shape,
+        recipe=asdict(recipe),
+        kl_weight=float(recipe.effective_kl_weight(record.train_images)),
+        seed=record.seed,
+        data=record.data,
+        fingerprint=record.fingerprint,
+        posterior=posterior_digest(classifier),
+        train_images=record.train_images,
+        calibration_images=record.calibration_images,
+        stopped=record.stopped,
+        history=tuple(TrainingPass(**asdict(each)) for each in record.history),
+        versions=dict(record.versions),
+        stages=() if classifier.familiarity is None else tuple(classifier.familiarity.names),
+        reference=None if reference is None else reference.cpu().numpy().astype(np.float32),
     )
 
 
-def _as_dataset(classifier: Classifier, data: Dataset | str | Path, reporter: Reporter) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
-    return load(
-        data,
-        preprocessing=classifier.preprocessing,
-        seed=classifier.record.seed,
-        reporter=reporter,
+def _columns(
+    classifier: Classifier, images: ImageSet, name: str, decisions: Sequence[Decisions]
+) -> JudgedSet:
+    return judged_set(
+        name,
+        decisions,
+        labels=known_labels(classifier, images),
+        names=tuple(images.image_name(i) for i in range(len(images))),
+        fingerprint=replace(images, images=classifier.prepare(images)).fingerprint(),
     )
 
 
-def _shifted_set(classifier: Classifier, source: Source, reporter: Reporter) -> ImageSet:
-    if isinstance(source, ImageSet):
-        return source
-    if isinstance(source, Dataset):
-        return all_images(source)
-    return all_images(
-        load(
-            source,
-            labelled=False,
-            preprocessing=classifier.preprocessing,
-            seed=classifier.record.seed,
-            reporter=reporter,
-        )
-    )
+def known_labels(classifier: Classifier, images: ImageSet) -> Tensor | None:
+    """The labels in the order of the classifier's classes, where it knows all of the set's.
 
-
-def _left_out(classifier: Classifier, dataset: Dataset, reporter: Reporter) -> Tensor:
-    """Which images of a set without a test split were not trained on, ``(n,)`` int64."""
-    record = classifier.record
-    if dataset.train.fingerprint() == record.fingerprint:
-        parts = split(
-            dataset,
-            seed=record.seed,
-            calibration=classifier.recipe.calibration,
-            test=record.test_fraction,
-        )
-        assert parts.test_indices is not None  # noqa: S101 - it has no test split of its own
-        return parts.test_indices
-    return _unseen(classifier, dataset.train, reporter)
-
-
-def _unseen(classifier: Classifier, images: ImageSet, reporter: Reporter) -> Tensor:
-    adapted = replace(images, images=adapt(images.images, classifier.preprocessing))
-    seen = torch.isin(adapted.hashes(), classifier.record.seen)
-    count = int(seen.sum())
-    if count == len(images):
-        raise DataError(
-            f"{images.name}: the model was trained on every one of these {count} images; "
-            "evaluate on others"
-        )
-    if count:
-        reporter.note(
-            f"{images.name}: {count} of {len(images)} images were trained on and are left out"
-        )
-    return (~seen).nonzero().flatten()
-
-
-def _match_classes(classifier: Classifier, images: ImageSet) -> ImageSet:
-    labels = images.require_labels()
-    classes = classifier.classes
-    if images.classes == classes:
-        return images
-    unknown = [name for name in images.classes if name not in classes]
-    if unknown:
-        more = ", ..." if len(classes) > 12 else ""
-        raise DataError(
-            f"{images.name}: class {unknown[0]!r} is not one of the model's {len(classes)} "
-            f"classes ({', '.join(classes[:12])}{more})"
-        )
-    order = torch.tensor([classes.index(name) for name in images.classes])
-    return replace(images, labels=order[labels], classes=classes)
+    Returns:
+        ``(N,)`` int64, or ``None``.
+    """
+    places = {name: place for place, name in enumerate(classifier.classes)}
+    if images.labels is None or not all(name in places for name in images.classes):
+        return None
+    order = torch.tensor([places[name] for name in images.classes], dtype=torch.int64)
+    return order[images.labels]

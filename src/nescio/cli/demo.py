@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from nescio.cli.console import make_reporter, print_result
-from nescio.cli.evaluate import print_evaluation
 from nescio.cli.options import Common
+from nescio.cli.tables import print_study
 from nescio.files import check_writable
 
 STRANGE = ("noise:1000", "letters:1000")
@@ -57,7 +57,7 @@ def demo(
         reporter=reporter,
     )
     write_report(report, compose_report(classifier, judgement, f"nescio demo --seed {seed}"))
-    print_evaluation(judgement.evaluation)
+    print_study(judgement.study)
     print_result(f"\nThe report: {report}   Open it in a browser.")
     # After `make demo` the command is in .venv/bin, which is on nobody's path.
     program = "nescio" if shutil.which("nescio") else sys.argv[0]

@@ -12,13 +12,14 @@ from nescio.data.images import Dataset, ImageSet, Preprocessing, to_float
 from nescio.data.load import NAMES, all_images, load
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, as_images, choose_preprocessing
-from nescio.data.shifts import SHIFTS, Shift, parse_shift, shift_images, shift_set
+from nescio.data.shifts import SEVERITIES, SHIFTS, Shift, parse_shift, shift_images, shift_set
 from nescio.data.split import Splits, split
 from nescio.data.synthetic import digits, letters, noise
 
 __all__ = [
     "CORRUPTIONS",
     "NAMES",
+    "SEVERITIES",
     "SHIFTS",
     "Augmentation",
     "Dataset",

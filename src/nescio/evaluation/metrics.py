@@ -1,104 +1,166 @@
-"""Figures of merit: pure functions of labels, probabilities and scores.
+"""Figures of merit, one by one: functions of labels, probabilities and scores.
 
-Axes: ``N`` images, ``C`` classes. The libraries that compute them are imported when
-they are first used: prediction needs none, and they take a second to import.
+Axes: ``N`` images, ``M`` shifted images, ``C`` classes. A study computes all of them at once,
+with intervals (:mod:`nescio.evaluation.figures`); these are for use alone. Arrays may be PyTorch
+tensors or NumPy arrays.
 """
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
-import torch
 from torch import Tensor
 
-ECE_BINS = 15
-"""Bins of equal width, as in Guo et al. 2017."""
+from nescio.evaluation.bootstrap import Array, observed
+from nescio.evaluation.calibration import BINS, Classwise, EqualMass, EqualWidth, brier, log_loss
+from nescio.evaluation.detection import Detection
+from nescio.evaluation.selective import Selective
 
-SMALLEST_PROBABILITY = float(torch.finfo(torch.float32).tiny)
-"""A probability that rounded to 0 counts as this one, so that one image costs at most
-87.3 nats and never infinitely many."""
+Values: TypeAlias = Tensor | np.ndarray[Any, np.dtype[Any]]
 
 
-def negative_log_likelihood(labels: Tensor, probability: Tensor) -> float:
+def negative_log_likelihood(labels: Values, probability: Values) -> float:
     """Mean of -log p(label), in nats.
 
     Args:
-        labels: ``(N,)`` int64.
+        labels: ``(N,)`` integers.
         probability: ``(N, C)`` predictive probabilities.
     """
-    of_label = probability.gather(1, labels[:, None]).double()
-    return float(-of_label.clamp_min(SMALLEST_PROBABILITY).log().mean())
+    values, truth = _array(probability), _array(labels)
+    return float(log_loss(values[np.arange(len(truth)), truth]).mean())
 
 
-def expected_calibration_error(labels: Tensor, probability: Tensor) -> float:
-    """ECE: mean gap between confidence and accuracy over 15 bins of equal width.
+def brier_score(labels: Values, probability: Values) -> float:
+    """Mean Brier score, 0 to 2: see :func:`nescio.evaluation.calibration.brier`.
 
     Args:
-        labels: ``(N,)`` int64.
+        labels: ``(N,)`` integers.
         probability: ``(N, C)`` predictive probabilities.
     """
-    from torchmetrics.functional.classification import multiclass_calibration_error
-
-    # Rounding may leave a sum of probabilities a hair above 1, which torchmetrics
-    # would take for logits.
-    return float(
-        multiclass_calibration_error(
-            probability.clamp(0.0, 1.0), labels, probability.shape[1], n_bins=ECE_BINS, norm="l1"
-        )
-    )
+    return float(brier(_array(labels), _array(probability)).mean())
 
 
-def area_under_risk_coverage(correct: Tensor, doubt: Tensor) -> float:
+def expected_calibration_error(
+    labels: Values, probability: Values, *, bins: int = BINS, equal_mass: bool = False
+) -> float:
+    """ECE: mean gap between confidence and accuracy over bins.
+
+    Args:
+        labels: ``(N,)`` integers.
+        probability: ``(N, C)`` predictive probabilities.
+        bins: How many.
+        equal_mass: Whether bins have equally many images
+            (:class:`nescio.evaluation.calibration.EqualMass`) or equal width
+            (:class:`nescio.evaluation.calibration.EqualWidth`).
+    """
+    values = _array(probability)
+    right = values.argmax(1) == _array(labels)
+    kind = EqualMass if equal_mass else EqualWidth
+    return float(kind.of(values.max(1), right, bins)(_ones(values))[0])
+
+
+def classwise_calibration_error(labels: Values, probability: Values, *, bins: int = BINS) -> float:
+    """Mean over classes of their own ECE: :class:`nescio.evaluation.calibration.Classwise`.
+
+    Args:
+        labels: ``(N,)`` integers.
+        probability: ``(N, C)`` predictive probabilities.
+        bins: How many, of equal width.
+    """
+    values = _array(probability)
+    return float(Classwise.of(_array(labels), values, bins)(_ones(values))[0])
+
+
+def area_under_risk_coverage(correct: Values, doubt: Values) -> float:
     """AURC: the mean, over n = 1..N, of the error rate on the n least doubtful images.
 
-    Geifman, Uziel & El-Yaniv 2019, *Bias-reduced uncertainty estimation for deep
-    neural classifiers*. Images of equal doubt are in no order: each counts with the
-    mean error of its group, which is the expectation over random orders.
+    Geifman, Uziel & El-Yaniv 2019; ties are the expectation over random orders.
 
     Args:
         correct: ``(N,)`` bool.
         doubt: ``(N,)``, larger for images to be refused earlier.
     """
-    errors = (~correct).double().cpu().numpy()
-    _, group = np.unique(doubt.double().cpu().numpy(), return_inverse=True)
-    group_error = np.bincount(group, weights=errors) / np.bincount(group)
-    ordered = group_error[np.sort(group)]
-    return float((np.cumsum(ordered) / np.arange(1, len(ordered) + 1)).mean())
+    return _selective(correct, doubt, "aurc")
 
 
-def auroc(familiar: Tensor, unfamiliar: Tensor) -> float:
+def area_under_generalised_risk_coverage(correct: Values, doubt: Values) -> float:
+    """AUGRC: the mean over thresholds of the share of all images that are answered wrongly.
+
+    Traub et al. 2024. Arguments as of :func:`area_under_risk_coverage`.
+    """
+    return _selective(correct, doubt, "augrc")
+
+
+def excess_area_under_risk_coverage(correct: Values, doubt: Values) -> float:
+    """E-AURC: the AURC less that of the best ranking of as many errors.
+
+    Geifman et al. 2019. Arguments as of :func:`area_under_risk_coverage`.
+    """
+    return _selective(correct, doubt, "excess_aurc")
+
+
+def risk_at_coverage(correct: Values, doubt: Values, coverage: float) -> float:
+    """Error rate on a share of the images, the least doubtful; their number is rounded up.
+
+    Args:
+        correct: ``(N,)`` bool.
+        doubt: ``(N,)``, larger for images to be refused earlier.
+        coverage: In (0, 1].
+    """
+    ranking = Selective.of(_array(correct), _array(doubt), (coverage,), ())
+    return float(observed(ranking, len(correct))["risk_at_coverage"][0])
+
+
+def coverage_at_risk(correct: Values, doubt: Values, risk: float) -> float:
+    """The largest share that a threshold of doubt can answer with at most that error rate.
+
+    Args:
+        correct: ``(N,)`` bool.
+        doubt: ``(N,)``, larger for images to be refused earlier.
+        risk: In [0, 1].
+    """
+    ranking = Selective.of(_array(correct), _array(doubt), (), (risk,))
+    return float(observed(ranking, len(correct))["coverage_at_risk"][0])
+
+
+def auroc(familiar: Values, unfamiliar: Values) -> float:
     """The chance that an unfamiliar image scores above a familiar one; ties count half.
 
     Args:
         familiar: ``(N,)`` scores, larger is stranger.
         unfamiliar: ``(M,)`` scores of out-of-distribution images.
     """
-    from sklearn.metrics import roc_auc_score
-
-    truth, scores = _stack(familiar, unfamiliar)
-    return float(roc_auc_score(truth, scores))
+    return _detection(familiar, unfamiliar, "auroc")
 
 
-def fpr_at_95_tpr(familiar: Tensor, unfamiliar: Tensor) -> float:
+def aupr(familiar: Values, unfamiliar: Values) -> float:
+    """Average precision with the unfamiliar images as positives. Arguments as of :func:`auroc`."""
+    return _detection(familiar, unfamiliar, "aupr")
+
+
+def fpr_at_95_tpr(familiar: Values, unfamiliar: Values) -> float:
     """FPR95: the share of unfamiliar images let through when 95 % of familiar ones are.
 
     Familiar images are the positives, as in OpenOOD (Yang et al. 2022); the strictest
-    threshold that lets at least 95 % of them through counts.
-
-    Args:
-        familiar: ``(N,)`` scores, larger is stranger.
-        unfamiliar: ``(M,)`` scores of out-of-distribution images.
+    threshold that lets at least 95 % of them through counts. Arguments as of :func:`auroc`.
     """
-    from sklearn.metrics import roc_curve
-
-    truth, scores = _stack(familiar, unfamiliar)
-    fpr, tpr, _ = roc_curve(1 - truth, -scores, drop_intermediate=False)
-    return float(fpr[np.argmax(tpr >= 0.95)])
+    return _detection(familiar, unfamiliar, "fpr95")
 
 
-def _stack(
-    familiar: Tensor, unfamiliar: Tensor
-) -> tuple[
-    np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.float64]]
-]:
-    truth = np.repeat(np.array([0, 1]), [len(familiar), len(unfamiliar)])
-    return truth, torch.cat([familiar, unfamiliar]).double().cpu().numpy()
+def _selective(correct: Values, doubt: Values, name: str) -> float:
+    ranking = Selective.of(_array(correct), _array(doubt), (), ())
+    return float(observed(ranking, len(correct))[name])
+
+
+def _detection(familiar: Values, unfamiliar: Values, name: str) -> float:
+    both = Detection.of(_array(familiar), _array(unfamiliar))
+    return float(observed(both, len(familiar), len(unfamiliar))[name])
+
+
+def _array(values: Values) -> Array:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+
+
+def _ones(values: Array) -> Array:
+    return np.ones((1, len(values)))
