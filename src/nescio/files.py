@@ -80,3 +80,14 @@ def check_writable(target: Path) -> None:
         raise UsageError(
             f"cannot write {target}: {error.strerror}; choose a folder that you may write"
         ) from error
+
+
+def check_new(target: Path, *, force: bool) -> None:
+    """Fail where ``target`` could not be written, or would replace what is there.
+
+    Raises:
+        UsageError: See :func:`check_writable`; or it exists, and ``force`` was not asked for.
+    """
+    check_writable(target)
+    if target.exists() and not force:
+        raise UsageError(f"{target} exists; name another file, or replace it with --force")
