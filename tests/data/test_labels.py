@@ -11,27 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests_support import CLASSES, stripes, write_folder
+from tests_support import CLASSES, Told, stripes, write_folder
 
 from nescio.data import Dataset, ImageSet, Preprocessing, Splits, join_extra, read_labels, split
 from nescio.errors import DataError, UnreadableImage
 
 SHAPE = Preprocessing(1, 6, 6)
-
-
-class Told:
-    """A reporter that keeps the notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def __getattr__(self, name: str) -> object:
-        from nescio.progress import SILENT
-
-        return getattr(SILENT, name)
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
 
 
 @pytest.fixture(scope="module")

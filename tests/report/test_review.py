@@ -57,7 +57,7 @@ def test_what_is_asked_by_hand() -> None:
     # Both that are put forward, the third by probability, and what it is most like.
     assert doubtful.proposals == (0, 1, 2, 3)
     assert doubtful.probabilities == pytest.approx((0.5, 0.45, 0.03, 0.01))
-    assert doubtful.facts == ("nearest to d", "25.0\u00a0% of familiar images are as strange")
+    assert doubtful.facts == ("nearest to d", "about 25.0\u00a0% of familiar images are as strange")
     assert strange.reason is Reason.UNFAMILIAR
     assert strange.words == "Unfamiliar, nearest to a"
     assert strange.proposals == (2, 3, 1, 0)

@@ -1,5 +1,7 @@
 """Small data, networks and recipes that tests share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,31 @@ def stripes(count: int, seed: int, name: str = "stripes") -> ImageSet:
     pixels[labels == 2, :, :3, :] += 150
     images = torch.from_numpy(pixels.astype(np.uint8))
     return ImageSet(name, images, torch.from_numpy(labels), CLASSES)
+
+
+class _Counter:
+    def __init__(self) -> None:
+        self.done = 0
+
+    def advance(self, amount: int = 1, status: str = "") -> None:
+        self.done += amount
+
+
+class Told:
+    """A reporter that remembers: notes, and of each task how much was done, and of how much."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.tasks: dict[str, tuple[int, int | None]] = {}
+
+    @contextmanager
+    def task(self, description: str, total: int | None, unit: str) -> Iterator[_Counter]:
+        counter = _Counter()
+        yield counter
+        self.tasks[description] = (counter.done, total)
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
 
 def small_network() -> nn.Module:

@@ -275,7 +275,7 @@ def _facts(decision: Decision) -> Iterator[str]:
         )
     share = decision.scores.get("familiarity")
     if share is not None:
-        yield f"{percent(share)} of familiar images are as strange"
+        yield f"about {percent(share)} of familiar images are as strange"
 
 
 def _in_turn(asked: Sequence[Question]) -> list[Question]:
