@@ -82,12 +82,18 @@ def check_writable(target: Path) -> None:
         ) from error
 
 
-def check_new(target: Path, *, force: bool) -> None:
-    """Fail where ``target`` could not be written, or would replace what is there.
+def check_output(target: Path, *, force: bool) -> None:
+    """As :func:`check_writable`; and a file that is there is overwritten only when told to.
+
+    For results that took work to make.
+
+    Args:
+        target: The file.
+        force: Whether it may be overwritten.
 
     Raises:
-        UsageError: See :func:`check_writable`; or it exists, and ``force`` was not asked for.
+        UsageError: It cannot be written; or it exists, and ``force`` is not set.
     """
     check_writable(target)
     if target.exists() and not force:
-        raise UsageError(f"{target} exists; name another file, or replace it with --force")
+        raise UsageError(f"{target} exists; name another file, or overwrite it with --force")

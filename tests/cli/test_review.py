@@ -1,5 +1,6 @@
 """``nescio review``, and the way back into training."""
 
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,13 @@ def test_a_folder(cli: Cli, unsure: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert len(content(tmp_path / "a.html")["images"]) == 9
 
 
+def test_the_limit_is_that_of_the_library() -> None:
+    from nescio.cli.review import review
+    from nescio.report.review import LIMIT
+
+    assert inspect.signature(review).parameters["limit"].default == LIMIT
+
+
 def test_data_sets_name_images_that_training_finds(
     cli: Cli, unsure: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +125,10 @@ def test_unreadable_images_are_listed_and_told(cli: Cli, unsure: Path, tmp_path:
 @pytest.mark.parametrize(
     "case",
     [
-        (["photos", "--out", "there.html"], "there.html exists; name another file, or replace it"),
+        (
+            ["photos", "--out", "there.html"],
+            "there.html exists; name another file, or overwrite it",
+        ),
         (["photos", "--out", "."], "is a folder; name a file to write"),
         (["photos", "--out", "r.html", "--limit", "0"], "--limit must be at least 1, got 0"),
         (["gone", "--out", "r.html"], "gone: no such file or folder"),

@@ -14,7 +14,7 @@ from nescio.cli.evaluate import open_model
 from nescio.cli.options import Common
 from nescio.cli.sources import Batch, Source, open_source
 from nescio.errors import UsageError
-from nescio.files import check_new
+from nescio.files import check_output
 
 if TYPE_CHECKING:
     from nescio.classifier import Classifier
@@ -61,7 +61,7 @@ def review(
     """
     if limit < 1:
         raise UsageError(f"--limit must be at least 1, got {limit}")
-    check_new(out, force=force)
+    check_output(out, force=force)
     from nescio.report import compose_review, write_review
 
     reporter = make_reporter(quiet=common.quiet)
@@ -78,7 +78,7 @@ def review(
                 asked += part
                 task.advance(count)
     page = compose_review(
-        Path(data).name or data,
+        Path(data).resolve().name if Path(data).exists() else data,
         asked,
         classifier.classes,
         looked=len(source),
