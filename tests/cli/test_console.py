@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tests_support import Told, stripes, write_folder
 
-from nescio.cli import console
+from nescio.cli import console, main
 from nescio.cli.bars import BarReporter
 from nescio.cli.console import PlainReporter
 
@@ -119,7 +120,27 @@ def test_results_go_where_stdout_goes_while_a_bar_is_shown(model_file: Path) -> 
     assert len(out.splitlines()) == 40
     assert out.startswith("noise[0]\t")
     assert "noise[" not in screen
-    assert "40/40" in screen
-    assert "images/s" in screen
+    assert "160/160" in screen
+    assert "image samples/s" in screen
     quiet = on_a_terminal("predict", model_file, "noise:4", "--samples", "4", "--quiet")
     assert (quiet[0], quiet[2]) == (0, "")
+
+
+def test_a_bar_moves_within_one_batch_and_over_all(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "stripes", stripes(9, 2))
+    (folder / "broken.png").write_bytes(b"no image")
+    told = Told()
+    for module in ("predict", "review"):
+        monkeypatch.setattr(f"nescio.cli.{module}.make_reporter", lambda quiet: told)
+    monkeypatch.setattr("nescio.cli.sources.FILES_AT_ONCE", 4)
+    options = ("--samples", "8")
+    assert main(["predict", str(model_file), str(folder), *options, "--samples-fixed"]) == 2
+    assert told.tasks == {"predicting": (80, 80)}
+    assert (
+        max(told.steps["predicting"]) <= 8
+    )  # a network for the images of a batch, or an image that was not read
+    page = str(tmp_path / "r.html")
+    assert main(["review", str(model_file), str(folder), *options, "--out", page]) == 2
+    assert told.tasks["predicting"] == (80, 80)

@@ -70,7 +70,7 @@ def test_a_folder(cli: Cli, unsure: Path, tmp_path: Path, monkeypatch: pytest.Mo
     )  # fmt: skip
     assert out == "r.html: 4 of 9 refused images, of 9 looked through\n"
     assert "note: 5 more images are not on the page: --limit shows more" in err
-    assert "predicting: 9/9 images" in err
+    assert "predicting: 36/36 image samples" in err
     assert "fetching images for the page: 4/4 images" in err
 
     status, out, _ = cli("review", unsure, "photos", "--out", "n.html", "--rule", "none", *QUICK)

@@ -18,6 +18,7 @@ from nescio.cli.options import Common
 from nescio.cli.sources import Batch, open_source
 from nescio.errors import UsageError
 from nescio.files import atomic_path, check_writable
+from nescio.progress import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,22 +166,24 @@ class _Run:
         """An answer for each image of all sources, in input order."""
         for source in sources:
             opened = open_source(source, self.classifier, self.reporter)
-            with self.reporter.task("predicting", len(opened), "images") as task:
+            samples = self.common.samples
+            total = len(opened) * samples
+            with self.reporter.task("predicting", total, "image samples") as task:
                 for batch in opened.batches(self.classifier):
-                    decisions = self._decide(batch)
+                    task.advance(len(batch.errors) * samples)
+                    decisions = self._decide(batch, Part(task, self.reporter))
                     for place, name in enumerate(batch.names):
                         if place in batch.errors:
                             self._fail(batch.errors[place])
                             yield _Answer(name, error=batch.errors[place])
                         else:
                             yield _Answer(name, next(decisions))
-                        task.advance()
 
     def _fail(self, error: str) -> None:
         self.first_failure = self.first_failure or error
         self.failures += 1
 
-    def _decide(self, batch: Batch) -> Iterator[Decision]:
+    def _decide(self, batch: Batch, reporter: Reporter) -> Iterator[Decision]:
         from nescio.data import ImageSet
 
         images = ImageSet("", batch.images, None, ())
@@ -191,6 +194,7 @@ class _Run:
                 samples=self.common.samples,
                 adaptive=self.adaptive,
                 seed=self.common.seed,
+                reporter=reporter,
             ):
                 yield from decisions
             return
@@ -199,7 +203,7 @@ class _Run:
         judges = self.rule.needs_evidence
         evidence_of = self.classifier.evidence_reader() if judges else lambda _: None
         for logits in self.classifier.stream_logits(
-            images, samples=self.common.samples, seed=self.common.seed
+            images, samples=self.common.samples, seed=self.common.seed, reporter=reporter
         ):
             evidence = evidence_of(batch.images[done : done + logits.shape[1]])
             decisions = self.classifier.decide_from_logits(logits, self.rule, evidence)

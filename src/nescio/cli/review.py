@@ -15,6 +15,7 @@ from nescio.cli.options import Common
 from nescio.cli.sources import Batch, Source, open_source
 from nescio.errors import UsageError
 from nescio.files import check_output
+from nescio.progress import Part
 
 if TYPE_CHECKING:
     from nescio.classifier import Classifier
@@ -70,13 +71,12 @@ def review(
     asked: list[Question] = []
     failures: list[tuple[str, str]] = []
     run = _Run(classifier, chosen, common, answered)
-    with reporter.task("predicting", len(source), "images") as task:
+    with reporter.task("predicting", len(source) * common.samples, "image samples") as task:
         for batch in source.batches(classifier):
             failures += ((batch.names[place], error) for place, error in batch.errors.items())
-            task.advance(len(batch.errors))
-            for part, count in run.questions(source, batch):
+            task.advance(len(batch.errors) * common.samples)
+            for part in run.questions(source, batch, Part(task, reporter)):
                 asked += part
-                task.advance(count)
     page = compose_review(
         Path(data).resolve().name if Path(data).exists() else data,
         asked,
@@ -109,8 +109,10 @@ class _Run:
     common: Common
     answered: bool
 
-    def questions(self, source: Source, batch: Batch) -> Iterator[tuple[list[Question], int]]:
-        """What to ask, chunk by chunk, and of how many images each chunk was."""
+    def questions(
+        self, source: Source, batch: Batch, reporter: Reporter
+    ) -> Iterator[list[Question]]:
+        """What to ask, chunk by chunk."""
         from nescio.data import ImageSet
         from nescio.report import questions
 
@@ -124,13 +126,11 @@ class _Run:
             samples=self.common.samples,
             adaptive=True,
             seed=self.common.seed,
+            reporter=reporter,
         ):
             part = slice(done, done + len(decisions))
             pictures = batch.images[part] if files is None else files[part]
-            yield (
-                questions(decisions, names[part], pictures, answered=self.answered),
-                len(decisions),
-            )
+            yield questions(decisions, names[part], pictures, answered=self.answered)
             done += len(decisions)
 
 
