@@ -1,13 +1,21 @@
 """Fixtures that all tests share."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests_support import QUICK, stripes
 
 import nescio
 from nescio.data import Dataset
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +42,16 @@ def own_data() -> Path:
     if not folder or not (Path(folder) / "mnist").is_dir():
         pytest.skip("NESCIO_DATA names no folder with mnist in it")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """The Chromium of this machine, without a window."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+    with driver.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=["--disable-gpu"])
+        yield opened
+        opened.close()

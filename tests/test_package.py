@@ -109,6 +109,10 @@ def test_unwritable_targets(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
         files.check_writable(tmp_path / "file" / "below")
+    with pytest.raises(UsageError, match="exists; name another file"):
+        files.check_output(tmp_path / "file", force=False)
+    files.check_output(tmp_path / "file", force=True)
+    files.check_output(tmp_path / "new", force=False)
 
 
 def test_random_streams_are_independent_and_repeatable() -> None:

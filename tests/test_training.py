@@ -1,4 +1,4 @@
-"""What comes after training may fail, and the training is not lost."""
+"""What may join training, and what comes after it: that may fail, and no training is lost."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,9 +10,10 @@ from tests_support import QUICK, small_network, stripes, write_folder
 from torch import Tensor, nn
 
 import nescio
-from nescio.classifier import Promises, calibrate_classifier
+from nescio.classifier import Promises, calibrate_classifier, describe_model, familiar_set
 from nescio.cli import main
-from nescio.data import Dataset
+from nescio.data import Dataset, ImageSet, parse_shift
+from nescio.data.shifts import shift_dataset
 from nescio.errors import ArchitectureError, CalibrationError, CalibrationInterrupt
 
 ONCE = replace(QUICK, epochs=1)
@@ -113,3 +114,91 @@ def test_the_command_keeps_the_trained_model(
     assert kept.rule == nescio.NeverRefuse()
     assert (kept.familiarity is None) == (name == "fit_familiarity")
     assert len(kept.record.history) == 1
+
+
+@pytest.fixture(scope="module")
+def extra() -> ImageSet:
+    return stripes(12, 41, "extra")
+
+
+@pytest.fixture(scope="module")
+def with_extra(data: Dataset, extra: ImageSet) -> nescio.Classifier:
+    return nescio.fit(small_network(), data, extra=extra, recipe=ONCE, samples=2)
+
+
+def test_extra_images_are_trained_on_and_recorded(
+    data: Dataset, extra: ImageSet, with_extra: nescio.Classifier
+) -> None:
+    without = nescio.fit(small_network(), data, recipe=ONCE, samples=2)
+    plain, record = without.record, with_extra.record
+    assert (plain.extra_images, plain.extra_fingerprint) == (0, "")
+    assert (record.extra_images, record.extra_fingerprint) == (12, extra.fingerprint())
+    assert record.train_images == plain.train_images + 12
+    assert record.calibration_images == plain.calibration_images
+    assert record.fingerprint == plain.fingerprint
+    assert torch.isin(extra.hashes(), record.seen).all()
+    assert len(record.seen) == record.train_images + record.calibration_images
+    changed = [
+        not torch.equal(value, without.guide.loc[name])
+        for name, value in with_extra.guide.loc.items()
+    ]
+    assert any(changed)
+    # They are familiar now, and thresholds still come from the set's own calibration images.
+    assert with_extra.reference is not None
+    assert len(with_extra.reference) == record.calibration_images
+
+
+def test_a_test_split_is_judged_without_extra_images(
+    extra: ImageSet, with_extra: nescio.Classifier
+) -> None:
+    test = ImageSet(
+        "other",
+        torch.cat([stripes(6, 42).images, extra.images]),
+        torch.cat([stripes(6, 42).require_labels(), extra.require_labels()]),
+        extra.classes,
+    )
+    other = Dataset("other", stripes(30, 43), test)
+    judged = familiar_set(with_extra, other)
+    assert torch.equal(judged.images, stripes(6, 42).images)
+    inverted = shift_dataset(other, parse_shift("inverted"))
+    assert torch.equal(familiar_set(with_extra, inverted).images, 255 - stripes(6, 42).images)
+
+
+def test_the_model_file_keeps_what_was_extra(tmp_path: Path, with_extra: nescio.Classifier) -> None:
+    path = tmp_path / "m.nescio"
+    with_extra.save(path)
+    loaded = nescio.load_model(path, small_network())
+    assert loaded.record.extra_images == 12
+    assert loaded.record.extra_fingerprint == with_extra.record.extra_fingerprint
+    told = describe_model(path)
+    assert told["extra images"].startswith("12 of the training images, not from stripes; promises")
+    assert told["extra fingerprint"] == with_extra.record.extra_fingerprint
+
+
+def test_the_command_takes_extra_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: ImageSet
+) -> None:
+    folder, more = (
+        write_folder(tmp_path / name, images)
+        for name, images in (("data", stripes(90, 2)), ("more", extra))
+    )
+    labels, out = tmp_path / "labels.csv", tmp_path / "m.nescio"
+    files = sorted(more.rglob("*.png"))
+    rows = [f"{file.relative_to(tmp_path)},{file.parent.name}\n" for file in files]
+    labels.write_text("image,label\n" + "".join(rows))
+    options = ["--network", "mlp", "--epochs", "1", "--samples", "2", "--max-refusal", "0.5"]
+    command = ["train", str(folder), "--out", str(out), "--extra-labels", str(labels), *options]
+    assert main(command) == 0
+    assert " training (12 of them extra) and " in capsys.readouterr().out
+    # The same split is made of DATA again, extra images or not.
+    assert main(["evaluate", str(out), str(folder), "--samples", "2", "--quiet"]) == 0
+    assert "12 test images" in capsys.readouterr().out
+
+    before = out.read_bytes()
+    labels.write_text("image,label\n" + rows[0] + f"{files[1]},puma\n")
+    assert main([*command, "--quiet"]) == 2
+    said, told = capsys.readouterr()
+    assert said == ""
+    assert told.startswith(f"error: {labels}, line 3: 'puma' is not one of the 3 classes (left, ")
+    assert len(told.splitlines()) == 1
+    assert out.read_bytes() == before

@@ -49,3 +49,24 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+class Part:
+    """A reporter for work that is a part of a longer stretch: its tasks advance that one.
+
+    Args:
+        whole: The longer stretch, in the same units.
+        reporter: Who is told of notes.
+    """
+
+    def __init__(self, whole: Task, reporter: Reporter) -> None:
+        self._whole, self._reporter = whole, reporter
+
+    @contextmanager
+    def task(self, description: str, total: int | None, unit: str) -> Iterator[Task]:  # noqa: ARG002
+        """Go on with the longer stretch."""
+        yield self._whole
+
+    def note(self, message: str) -> None:
+        """Pass the line on."""
+        self._reporter.note(message)

@@ -20,7 +20,16 @@ from nescio.classifier import (
     TrainingRecord,
     calibrate_classifier,
 )
-from nescio.data import Dataset, ImageSet, Splits, load, split, suitable_augmentation
+from nescio.data import (
+    Dataset,
+    ImageSet,
+    Splits,
+    join_extra,
+    load,
+    read_labels,
+    split,
+    suitable_augmentation,
+)
 from nescio.devices import choose_device, choose_precision, explain_memory
 from nescio.errors import (
     CalibrationError,
@@ -44,6 +53,7 @@ def fit(
     network: nn.Module | str,
     data: Dataset | ImageSet | str | Path,
     *,
+    extra: ImageSet | str | Path | None = None,
     recipe: Recipe | str = "default",
     prior: Prior | None = None,
     likelihood: Likelihood | None = None,
@@ -67,6 +77,9 @@ def fit(
             ``(n, C)`` (it is copied, not changed); or ``mlp``, ``cnn`` or
             ``module:factory``.
         data: A labelled data set, its name or its path.
+        extra: More images to train on, labelled with the classes of ``data``, or the CSV file
+            that names them (:func:`nescio.data.read_labels`). None of them is used to
+            calibrate, so promises hold for images like those of ``data``.
         recipe: ``default``, ``article``, or one of your own.
         prior: Instead of the one that the recipe names.
         likelihood: Instead of the categorical one.
@@ -108,6 +121,7 @@ def fit(
     dataset.require_unshifted()
     test_fraction = TEST_FRACTION if dataset.test is None else 0.0
     splits = split(dataset, seed=seed, calibration=recipe.calibration, test=test_fraction)
+    splits, joined = _with_extra(splits, extra, reporter)
     spec = NetworkSpec(
         network if isinstance(network, str) else OWN,
         splits.train.preprocessing.shape,
@@ -142,7 +156,7 @@ def fit(
     )
     if prior is not None:
         recipe = replace(recipe, prior=str(prior))
-    record = _record(dataset, splits, test_fraction, fitted, seed)
+    record = _record(dataset, splits, fitted, extra=joined, test_fraction=test_fraction, seed=seed)
     classifier = Classifier(
         network=fitted.network,
         guide=fitted.guide,
@@ -185,6 +199,18 @@ def _as_dataset(
     return load(data, image_size=image_size, seed=seed, reporter=reporter)
 
 
+def _with_extra(
+    splits: Splits, extra: ImageSet | str | Path | None, reporter: Reporter
+) -> tuple[Splits, ImageSet | None]:
+    """The splits with the extra images in the training part, and those images."""
+    if extra is None:
+        return splits, None
+    if not isinstance(extra, ImageSet):
+        train = splits.train
+        extra = read_labels(Path(extra), train.classes, train.preprocessing, reporter)
+    return join_extra(splits, extra, reporter)
+
+
 def _calibrate(
     classifier: Classifier,
     splits: Splits,
@@ -221,7 +247,13 @@ def _calibrate(
 
 
 def _record(
-    dataset: Dataset, splits: Splits, test_fraction: float, fitted: Fit, seed: int
+    dataset: Dataset,
+    splits: Splits,
+    fitted: Fit,
+    *,
+    extra: ImageSet | None,
+    test_fraction: float,
+    seed: int,
 ) -> TrainingRecord:
     return TrainingRecord(
         data=dataset.name,
@@ -234,6 +266,8 @@ def _record(
         stopped=fitted.stopped,
         versions=library_versions(),
         seen=torch.cat([splits.train.hashes(), splits.calibration.hashes()]),
+        extra_images=0 if extra is None else len(extra),
+        extra_fingerprint="" if extra is None else extra.fingerprint(),
     )
 
 

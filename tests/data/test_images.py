@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests_support import Told, stripes, write_folder
 
 from nescio.data import (
     Dataset,
@@ -185,3 +188,16 @@ def test_counts_must_be_counts(count: str) -> None:
 def test_counts_by_default() -> None:
     assert len(load("noise", labelled=False).train) == 10_000
     assert len(load("letters:7", labelled=False).train) == 7
+
+
+def test_what_takes_long_tells_of_itself(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "stripes", stripes(9, 0))
+    told = Told()
+    load("letters:7", labelled=False, reporter=told)
+    load(f"{folder}@blur:2", reporter=told)
+    assert told.tasks == {
+        "drawing letters": (7, 7),
+        "looking at sizes": (9, 9),
+        "reading": (9, 9),
+        "shifting": (9, 9),
+    }

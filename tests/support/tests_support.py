@@ -1,5 +1,7 @@
 """Small data, networks and recipes that tests share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,36 @@ def stripes(count: int, seed: int, name: str = "stripes") -> ImageSet:
     pixels[labels == 2, :, :3, :] += 150
     images = torch.from_numpy(pixels.astype(np.uint8))
     return ImageSet(name, images, torch.from_numpy(labels), CLASSES)
+
+
+class Told:
+    """A reporter that remembers: notes, and of each task the steps, and of how much they were."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.steps: dict[str, list[int]] = {}
+        self.totals: dict[str, int | None] = {}
+
+    @contextmanager
+    def task(self, description: str, total: int | None, unit: str) -> Iterator["Step"]:
+        self.steps[description], self.totals[description] = [], total
+        yield Step(self.steps[description])
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    @property
+    def tasks(self) -> dict[str, tuple[int, int | None]]:
+        """How much was done of each, and of how much."""
+        return {name: (sum(steps), self.totals[name]) for name, steps in self.steps.items()}
+
+
+class Step:
+    def __init__(self, steps: list[int]) -> None:
+        self.steps = steps
+
+    def advance(self, amount: int = 1, status: str = "") -> None:
+        self.steps.append(amount)
 
 
 def small_network() -> nn.Module:

@@ -57,7 +57,20 @@ def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
         "data": f"{training['data']}, {training['train_images']:,} training and "
         f"{training['calibration_images']:,} calibration images",
         "data fingerprint": str(training["fingerprint"]),
+        **_extra(training),
         "seed": str(training["seed"]),
         "versions": ", ".join(f"{name} {v}" for name, v in training["versions"].items()),
         "format": str(header["format"]),
+    }
+
+
+def _extra(training: Mapping[str, Any]) -> dict[str, str]:
+    """What was trained on beside the data set, which promises do not cover."""
+    count = int(training.get("extra_images", 0))
+    if not count:
+        return {}
+    return {
+        "extra images": f"{count:,} of the training images, not from {training['data']}; promises "
+        f"hold for images like those of {training['data']}",
+        "extra fingerprint": str(training["extra_fingerprint"]),
     }

@@ -153,6 +153,8 @@ def _describe(classifier: Classifier) -> dict[str, Any]:
             "history": [asdict(epoch) for epoch in record.history],
             "stopped": record.stopped,
             "versions": dict(record.versions),
+            "extra_images": record.extra_images,
+            "extra_fingerprint": record.extra_fingerprint,
         },
     }
 

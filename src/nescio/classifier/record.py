@@ -17,7 +17,7 @@ class TrainingRecord:
     Attributes:
         data: The name of the data set.
         fingerprint: SHA-256 of all images and labels that the splits were made of.
-        train_images: How many were trained on.
+        train_images: How many were trained on, extra images and all.
         calibration_images: How many were kept for calibration.
         test_fraction: The share left out for ``evaluate``; 0 when the set has a test
             split of its own.
@@ -26,6 +26,8 @@ class TrainingRecord:
         stopped: Why training ended early, or ``None``.
         versions: Of the libraries that fitted it.
         seen: ``(M,)`` int64, content hashes of all training and calibration images.
+        extra_images: How many of the training images came from beside the data set.
+        extra_fingerprint: SHA-256 of these and their labels; empty where there are none.
     """
 
     data: str
@@ -38,3 +40,5 @@ class TrainingRecord:
     stopped: str | None
     versions: Mapping[str, str]
     seen: Tensor
+    extra_images: int = 0
+    extra_fingerprint: str = ""

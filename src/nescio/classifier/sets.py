@@ -23,10 +23,10 @@ def familiar_set(
 ) -> ImageSet:
     """The part of ``data`` that the classifier may be judged on.
 
-    Its own test split; or, of the very data that the model was trained on, the part
-    that training left out; or, of any other data, all images that were not trained
-    on. Of a shifted set the same images count, shifted. An :class:`ImageSet` counts as it
-    is. Labels are brought to the order of the classifier's classes.
+    Its own test split, less extra images that were trained on; or, of the very data that the
+    model was trained on, the part that training left out; or, of any other data, all images
+    that were not trained on. Of a shifted set the same images count, shifted. An
+    :class:`ImageSet` counts as it is. Labels are brought to the order of the classifier's classes.
 
     Args:
         classifier: The one to judge.
@@ -41,7 +41,12 @@ def familiar_set(
         return _match_classes(classifier, data)
     dataset = _as_dataset(classifier, data, reporter, seed)
     if dataset.test is not None:
-        return _match_classes(classifier, dataset.test)
+        test = dataset.test
+        if classifier.record.extra_images:
+            # They may come from anywhere, even from another set's test split.
+            original = test if dataset.base is None else all_images(dataset.base)
+            test = test.subset(_unseen(classifier, original, reporter))
+        return _match_classes(classifier, test)
     # What an image was before a shift tells whether it was trained on.
     indices = _left_out(classifier, dataset.base or dataset, reporter)
     return _match_classes(classifier, dataset.train.subset(indices))

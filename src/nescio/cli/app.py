@@ -25,6 +25,7 @@ from nescio.cli.evaluate import evaluate
 from nescio.cli.info import info
 from nescio.cli.predict import predict
 from nescio.cli.reproduce import reproduce
+from nescio.cli.review import review
 from nescio.cli.train import train
 from nescio.errors import NescioError
 
@@ -56,7 +57,7 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-for _command in (demo, train, calibrate, evaluate, compare, predict, info, reproduce):
+for _command in (demo, train, calibrate, evaluate, compare, predict, review, info, reproduce):
     app.command(_command)
 
 

@@ -6,16 +6,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from nescio.progress import SILENT, Reporter, Task
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 PLAIN_SECONDS = 10.0
 """When piped, how often a line tells that work goes on."""
@@ -33,57 +29,11 @@ def make_reporter(*, quiet: bool) -> Reporter:
     if quiet:
         return SILENT
     console = Console(stderr=True)
-    return BarReporter(console) if console.is_terminal else PlainReporter()
+    if not console.is_terminal:
+        return PlainReporter()
+    from nescio.cli.bars import BarReporter
 
-
-class _BarTask:
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task = progress, task
-
-    def advance(self, amount: int = 1, status: str = "") -> None:
-        self._progress.advance(self._task, amount)
-        if status:
-            self._progress.update(self._task, status=status)
-
-
-class BarReporter:
-    """Bars with rate and time left."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    @contextmanager
-    def task(self, description: str, total: int | None, unit: str) -> Iterator[Task]:
-        """A bar that stays, finished, when the work is done."""
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        progress = Progress(
-            SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn(f"[dim]{unit}[/]"),
-            TimeElapsedColumn(),
-            TextColumn("[dim]left[/]"),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[status]}[/]"),
-            console=self._console,
-        )
-        with progress:
-            bar = progress.add_task(description, total=total, status="")
-            yield _BarTask(progress, bar)
-
-    def note(self, message: str) -> None:
-        """One line in yellow."""
-        self._console.print(Text(f"note: {message}", style="yellow"), soft_wrap=True)
+    return BarReporter(console)
 
 
 class _PlainTask:

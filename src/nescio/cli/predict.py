@@ -15,8 +15,10 @@ from cyclopts import Parameter
 from nescio.cli.console import make_reporter, print_error, print_result
 from nescio.cli.evaluate import open_model
 from nescio.cli.options import Common
+from nescio.cli.sources import Batch, open_source
 from nescio.errors import UsageError
 from nescio.files import atomic_path, check_writable
+from nescio.progress import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from nescio.classifier import Classifier
     from nescio.progress import Reporter
     from nescio.refusal import Decision, Rule
-
-FILES_AT_ONCE = 1024
-"""How many image files are in memory at a time."""
 
 
 def predict(
@@ -148,23 +147,6 @@ def _csv_writer(file: TextIO, classes: tuple[str, ...]) -> csv.DictWriter[str]:
     return writer
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Images that go through the networks together, and those that could not be read.
-
-    Attributes:
-        names: Of all images, in input order.
-        errors: Why an image could not be read, by its place in ``names``.
-        images: ``(n, K, H, W)`` uint8, those that could, in order.
-        actual: The true label of each name, where known.
-    """
-
-    names: list[str]
-    errors: Mapping[int, str]
-    images: Tensor
-    actual: list[str | None]
-
-
 @dataclass
 class _Run:
     """One run of ``predict``."""
@@ -183,20 +165,25 @@ class _Run:
     def answers(self, sources: tuple[str, ...]) -> Iterator[_Answer]:
         """An answer for each image of all sources, in input order."""
         for source in sources:
-            for batch in self._batches(source):
-                decisions = self._decide(batch)
-                for place, name in enumerate(batch.names):
-                    if place in batch.errors:
-                        self._fail(batch.errors[place])
-                        yield _Answer(name, error=batch.errors[place])
-                    else:
-                        yield _Answer(name, next(decisions))
+            opened = open_source(source, self.classifier, self.reporter)
+            samples = self.common.samples
+            total = len(opened) * samples
+            with self.reporter.task("predicting", total, "image samples") as task:
+                for batch in opened.batches(self.classifier):
+                    task.advance(len(batch.errors) * samples)
+                    decisions = self._decide(batch, Part(task, self.reporter))
+                    for place, name in enumerate(batch.names):
+                        if place in batch.errors:
+                            self._fail(batch.errors[place])
+                            yield _Answer(name, error=batch.errors[place])
+                        else:
+                            yield _Answer(name, next(decisions))
 
     def _fail(self, error: str) -> None:
         self.first_failure = self.first_failure or error
         self.failures += 1
 
-    def _decide(self, batch: _Batch) -> Iterator[Decision]:
+    def _decide(self, batch: Batch, reporter: Reporter) -> Iterator[Decision]:
         from nescio.data import ImageSet
 
         images = ImageSet("", batch.images, None, ())
@@ -207,16 +194,16 @@ class _Run:
                 samples=self.common.samples,
                 adaptive=self.adaptive,
                 seed=self.common.seed,
-                reporter=self.reporter,
+                reporter=reporter,
             ):
                 yield from decisions
             return
-        readable = [place for place in range(len(batch.names)) if place not in batch.errors]
+        readable = batch.readable
         done = 0
         judges = self.rule.needs_evidence
         evidence_of = self.classifier.evidence_reader() if judges else lambda _: None
         for logits in self.classifier.stream_logits(
-            images, samples=self.common.samples, seed=self.common.seed, reporter=self.reporter
+            images, samples=self.common.samples, seed=self.common.seed, reporter=reporter
         ):
             evidence = evidence_of(batch.images[done : done + logits.shape[1]])
             decisions = self.classifier.decide_from_logits(logits, self.rule, evidence)
@@ -226,9 +213,7 @@ class _Run:
                 yield decision
             done += len(decisions)
 
-    def _draw(
-        self, batch: _Batch, row: int, place: int, decision: Decision, logits: Tensor
-    ) -> None:
+    def _draw(self, batch: Batch, row: int, place: int, decision: Decision, logits: Tensor) -> None:
         from nescio.report import Reference, save_answer
 
         assert self.plot is not None  # noqa: S101 - the caller looked
@@ -245,48 +230,6 @@ class _Run:
         )
         if self.plotted == self.max_plots:
             self.reporter.note(f"{self.max_plots} pictures are drawn; --max-plots sets how many")
-
-    def _batches(self, source: str) -> Iterator[_Batch]:
-        from nescio.data import all_images, list_images, load
-
-        path = Path(source)
-        files = [path] if _is_image_file(path) else list_images(path) if path.is_dir() else []
-        for start in range(0, len(files), FILES_AT_ONCE):
-            yield self._read(files[start : start + FILES_AT_ONCE])
-        if not files:
-            dataset = load(
-                source,
-                labelled=False,
-                preprocessing=self.classifier.preprocessing,
-                seed=self.classifier.record.seed,
-                reporter=self.reporter,
-            )
-            images = all_images(dataset)
-            labels = [None] * len(images) if images.labels is None else images.labels.tolist()
-            yield _Batch(
-                names=[images.image_name(i) for i in range(len(images))],
-                errors={},
-                images=images.images,
-                actual=[None if label is None else images.classes[label] for label in labels],
-            )
-
-    def _read(self, files: list[Path]) -> _Batch:
-        from nescio.data import read_images
-
-        result = read_images(files, self.classifier.preprocessing)
-        classes = set(self.classifier.classes)
-        return _Batch(
-            names=[str(file) for file in files],
-            errors={failure.index: failure.error for failure in result.failures},
-            images=result.images,
-            actual=[file.parent.name if file.parent.name in classes else None for file in files],
-        )
-
-
-def _is_image_file(path: Path) -> bool:
-    """Whether to read this path as one image: any file that is not a data set."""
-    name = path.name.lower()
-    return path.is_file() and not name.endswith(".npz") and "-ubyte" not in name
 
 
 def _safe_stem(name: str) -> str:

@@ -25,6 +25,7 @@ def train(
     data: str,
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    extra_labels: Path | None = None,
     recipe: Literal["default", "article"] = "default",
     network: str | None = None,
     effort: Literal["quick", "normal", "best"] = "normal",
@@ -53,6 +54,10 @@ def train(
         A named set, a folder with one subfolder a class, an .npz or an IDX file.
     out
         The model file to write, such as digits.nescio.
+    extra_labels
+        A CSV file, image,label, of more images to train on, as nescio review saves it. Paths in it
+        are absolute, or relative to its folder; labels are classes of DATA. None of
+        these images is used to calibrate: promises hold for images like those of DATA.
     recipe
         default: the ELBO as it is, with a calibrated rule. article: the 2018 system as it was.
     network
@@ -122,6 +127,7 @@ def train(
         classifier = fit(
             network or chosen.network,
             data,
+            extra=extra_labels,
             recipe=chosen,
             **asdict(promises),
             stages=None if stages is None else stages.split(","),
@@ -163,8 +169,9 @@ def _save(classifier: Classifier, out: Path) -> bool:
 
 def _summary(classifier: Classifier) -> str:
     record = classifier.record
+    extra = f" ({record.extra_images} of them extra)" if record.extra_images else ""
     return (
-        f"{classifier.spec.name} on {record.data}, {record.train_images} training and "
+        f"{classifier.spec.name} on {record.data}, {record.train_images} training{extra} and "
         f"{record.calibration_images} calibration images, {len(classifier.classes)} classes, "
         f"{len(record.history)} passes. {classifier.rule.describe()}"
     )

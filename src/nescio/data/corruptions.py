@@ -26,6 +26,7 @@ from torch import Tensor
 
 from nescio.data.augment import warp
 from nescio.data.images import to_float
+from nescio.progress import SILENT, Reporter
 
 CHUNK = 512
 """How many images are corrupted at once, so that the float copies stay small."""
@@ -55,7 +56,11 @@ class Corruption:
 
 
 def corrupt(
-    images: Tensor, corruption: Corruption, severity: int, generator: np.random.Generator
+    images: Tensor,
+    corruption: Corruption,
+    severity: int,
+    generator: np.random.Generator,
+    reporter: Reporter = SILENT,
 ) -> Tensor:
     """Corrupted copies of images; the first do not depend on how many there are.
 
@@ -64,15 +69,18 @@ def corrupt(
         corruption: What happens to them.
         severity: 1 to 5.
         generator: Of all random numbers.
+        reporter: Told of progress.
     """
     level = corruption.levels[severity - 1]
     draws = corruption.draws or images[0:1].numel()
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
-    for start in range(0, len(images), CHUNK):
-        part = images[start : start + CHUNK]
-        numbers = torch.from_numpy(generator.random((len(part), draws), dtype=np.float32))
-        changed = corruption.change(to_float(part), level, numbers)
-        result[start : start + CHUNK] = to_bytes(changed)
+    with reporter.task("shifting", len(images), "images") as task:
+        for start in range(0, len(images), CHUNK):
+            part = images[start : start + CHUNK]
+            numbers = torch.from_numpy(generator.random((len(part), draws), dtype=np.float32))
+            changed = corruption.change(to_float(part), level, numbers)
+            result[start : start + CHUNK] = to_bytes(changed)
+            task.advance(len(part))
     return result
 
 

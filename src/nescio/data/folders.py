@@ -170,7 +170,7 @@ def read_folder(
         raise DataError(f"{folder}: no images in this folder ({', '.join(SUFFIXES)})")
     if preprocessing is None:
         every = [path for files, _ in listed.values() for path in files]
-        preprocessing = _choose(every, image_size)
+        preprocessing = _choose(every, image_size, reporter)
     sets = {
         part: _read_set(folder, files, classes, preprocessing, reporter)
         for part, (files, classes) in listed.items()
@@ -207,17 +207,19 @@ def _list(folder: Path, labelled: bool) -> tuple[list[Path], tuple[str, ...]]:
     return [f for f in files if f.parent != folder], tuple(path.name for path in subfolders)
 
 
-def _choose(files: list[Path], image_size: int | None) -> Preprocessing:
+def _choose(files: list[Path], image_size: int | None, reporter: Reporter) -> Preprocessing:
     sizes, colour = [], False
-    for path in files:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with Image.open(path, formats=FORMATS) as image:
-                    sizes.append((image.height, image.width))
-                    colour = colour or _has_colour(image)
-        except Exception as error:
-            raise UnreadableImage(_remove(path, str(error))) from error
+    with reporter.task("looking at sizes", len(files), "files") as task:
+        for path in files:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    with Image.open(path, formats=FORMATS) as image:
+                        sizes.append((image.height, image.width))
+                        colour = colour or _has_colour(image)
+            except Exception as error:
+                raise UnreadableImage(_remove(path, str(error))) from error
+            task.advance()
     return choose_preprocessing(sizes, colour=colour, image_size=image_size)
 
 

@@ -30,7 +30,6 @@ COUNTS = {
 
 MADE = {
     "noise": noise,
-    "letters": letters,
     "blank": blank,
     "constant": constant,
     "checkerboard": checkerboard,
@@ -89,11 +88,11 @@ def load(
             seed=seed,
             reporter=reporter,
         )
-        return shift_dataset(dataset, shift, seed)
+        return shift_dataset(dataset, shift, seed, reporter)
     name, _, count = text.partition(":")
     if name in COUNTS:
         shape = preprocessing or _square(image_size)
-        return _make(name, count, shape, seed, labelled=labelled)
+        return _make(name, count, shape, seed, labelled=labelled, reporter=reporter)
     if text == "digits":
         dataset = digits()
     elif text in IDX_SETS or text in FOLDER_SETS:
@@ -122,12 +121,16 @@ def _square(side: int | None) -> Preprocessing:
     return GREY_28 if side is None else choose_preprocessing([], colour=False, image_size=side)
 
 
-def _make(name: str, count: str, shape: Preprocessing, seed: int, *, labelled: bool) -> Dataset:
+def _make(
+    name: str, count: str, shape: Preprocessing, seed: int, *, labelled: bool, reporter: Reporter
+) -> Dataset:
     if labelled:
         raise UsageError(f"{name} is an out-of-distribution set: use it with --ood")
     number = COUNTS[name] if not count else int(count) if count.isdecimal() else 0
     if number < 1:
         raise UsageError(f"{name}:{count}: the count must be a whole number of at least 1")
+    if name == "letters":  # the only one that takes its time
+        return Dataset(name, letters(number, shape, seed, reporter))
     return Dataset(name, MADE[name](number, shape, seed))
 
 

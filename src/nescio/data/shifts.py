@@ -21,6 +21,7 @@ from nescio.data.corruptions import CHUNK, CORRUPTIONS, corrupt
 from nescio.data.images import Dataset, ImageSet, Preprocessing
 from nescio.data.preprocess import adapt
 from nescio.errors import UsageError
+from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, numpy_generator
 
 MARK = "@"
@@ -104,39 +105,46 @@ def split_source(source: str | Path) -> tuple[str, Shift] | None:
     return base, parse_shift(text)
 
 
-def shift_images(images: Tensor, shift: Shift, seed: int = 0) -> Tensor:
+def shift_images(
+    images: Tensor, shift: Shift, seed: int = 0, reporter: Reporter = SILENT
+) -> Tensor:
     """Shifted copies of images.
 
     Args:
         images: ``(N, K, H, W)`` uint8.
         shift: What happens to them.
         seed: Of all that is random about it; the severity does not change the numbers drawn.
+        reporter: Told of progress.
     """
     # By the name, so that a shift more or fewer changes no other.
     generator = numpy_generator(seed, Stream.SHIFT, crc32(shift.name.encode()))
     if shift.name in CORRUPTIONS:
-        return corrupt(images, CORRUPTIONS[shift.name], shift.severity, generator)
+        return corrupt(images, CORRUPTIONS[shift.name], shift.severity, generator, reporter)
     return REARRANGEMENTS[shift.name].change(images, generator)
 
 
-def shift_set(images: ImageSet, shift: Shift, seed: int = 0) -> ImageSet:
+def shift_set(
+    images: ImageSet, shift: Shift, seed: int = 0, reporter: Reporter = SILENT
+) -> ImageSet:
     """A shifted copy of a set, named ``BASE@SHIFT``."""
     kept = shift.keeps_labels
     return replace(
         images,
         name=f"{images.name}{MARK}{shift.text}",
-        images=shift_images(images.images, shift, seed),
+        images=shift_images(images.images, shift, seed, reporter),
         labels=images.labels if kept else None,
         classes=images.classes if kept else (),
     )
 
 
-def shift_dataset(dataset: Dataset, shift: Shift, seed: int = 0) -> Dataset:
+def shift_dataset(
+    dataset: Dataset, shift: Shift, seed: int = 0, reporter: Reporter = SILENT
+) -> Dataset:
     """The data set with what is judged of it shifted: its test split, or else all images."""
     name, base = f"{dataset.name}{MARK}{shift.text}", dataset.base or dataset
     if dataset.test is None:
-        return Dataset(name, shift_set(dataset.train, shift, seed), base=base)
-    return Dataset(name, dataset.train, shift_set(dataset.test, shift, seed), base=base)
+        return Dataset(name, shift_set(dataset.train, shift, seed, reporter), base=base)
+    return Dataset(name, dataset.train, shift_set(dataset.test, shift, seed, reporter), base=base)
 
 
 def _invert(images: Tensor, _: np.random.Generator) -> Tensor:

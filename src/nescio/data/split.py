@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nescio.data.images import Dataset, ImageSet
 from nescio.errors import DataError
+from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, numpy_generator
 
 
@@ -18,10 +19,11 @@ class Splits:
     """Three disjoint parts of a data set.
 
     Attributes:
-        train: What the posterior is fitted to.
+        train: What the posterior is fitted to; extra images (:func:`join_extra`) come last.
         calibration: Held out of training, for thresholds; may be empty.
         test: For ``evaluate`` alone.
-        train_indices: Which of the set's training images ``train`` holds, ``(n,)``.
+        train_indices: Which of the set's training images ``train`` holds, ``(n,)``; extra ones
+            have none.
         calibration_indices: Likewise.
         test_indices: Likewise; ``None`` when the set has a test split of its own.
     """
@@ -75,6 +77,77 @@ def split(dataset: Dataset, *, seed: int = 0, calibration: float, test: float) -
         calibration_indices=index["calibration"],
         test_indices=index["test"] if dataset.test is None else None,
     )
+
+
+def join_extra(
+    splits: Splits, extra: ImageSet, reporter: Reporter = SILENT
+) -> tuple[Splits, ImageSet]:
+    """Let extra images join the training part, and no other.
+
+    The calibration part stays a sample of the data set: what is promised from it holds for images
+    like those, whatever else was trained on. So an image that is there, or in the test part,
+    is left out of training.
+
+    Args:
+        splits: Of the data set.
+        extra: Labelled, of the same shape and classes, each image once.
+        reporter: Told of images that are left out.
+
+    Returns:
+        The splits, and those of the extra images that joined.
+
+    Raises:
+        DataError: The classes or shapes differ, a training image is labelled otherwise, or no
+            image is left.
+    """
+    train = splits.train
+    if extra.classes != train.classes or extra.preprocessing != train.preprocessing:
+        raise DataError(
+            f"{extra.name}: extra images must have the shape and classes of {train.name}, in order"
+        )
+    theirs = extra.hashes()
+    known = torch.isin(theirs, train.hashes())
+    held_out = torch.cat([splits.calibration.hashes(), splits.test.hashes()])
+    held = torch.isin(theirs, held_out)
+    _check_labels(train, extra, known)
+    reasons = {
+        f"held out of training in {train.name}, for calibration or test,": held,
+        f"trained on in {train.name} anyway,": known & ~held,
+    }
+    for why, left_out in reasons.items():
+        if bool(left_out.any()):
+            first = extra.image_name(int(left_out.nonzero()[0]))
+            reporter.note(
+                f"{extra.name}: {int(left_out.sum())} of {len(extra)} images are {why} and are "
+                f"left out (the first is {first})"
+            )
+    new = extra.subset((~(known | held)).nonzero().flatten())
+    if not len(new):
+        raise DataError(
+            f"{extra.name}: all its {len(extra)} images are among those of {train.name}"
+        )
+    joined = replace(
+        train,
+        images=torch.cat([train.images, new.images]),
+        labels=torch.cat([train.require_labels(), new.require_labels()]),
+        names=tuple(images.image_name(i) for images in (train, new) for i in range(len(images))),
+    )
+    return replace(splits, train=joined), new
+
+
+def _check_labels(train: ImageSet, extra: ImageSet, known: Tensor) -> None:
+    """No image may have two labels; ``known`` ``(N,)`` tells which extra images are in both."""
+    number = {content: i for i, content in enumerate(train.hashes().tolist())}
+    labels, theirs = train.require_labels(), extra.hashes().tolist()
+    for place in known.nonzero().flatten().tolist():
+        own = int(labels[number[theirs[place]]])
+        given = int(extra.require_labels()[place])
+        if own != given:
+            raise DataError(
+                f"{extra.image_name(place)} is labelled {extra.classes[given]!r} in {extra.name}, "
+                f"and {train.classes[own]!r} as a training image of {train.name}; correct one of "
+                "them"
+            )
 
 
 def _count(members: int, share: float) -> int:

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nescio.data.images import Dataset, ImageSet, Preprocessing
 from nescio.data.preprocess import adapt
+from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, numpy_generator
 
 LETTERS = "ABCDEFGHIJKLMNPRTUVWXY"
@@ -47,21 +48,25 @@ def noise(count: int, preprocessing: Preprocessing, seed: int = 0) -> ImageSet:
     return ImageSet("noise", torch.from_numpy(pixels), None, ())
 
 
-def letters(count: int, preprocessing: Preprocessing, seed: int = 0) -> ImageSet:
+def letters(
+    count: int, preprocessing: Preprocessing, seed: int = 0, reporter: Reporter = SILENT
+) -> ImageSet:
     """Letters (:data:`LETTERS`) in many faces, sizes, positions and slants, white on black.
 
     Args:
         count: ``N``; letters come in turn, so that they are balanced.
         preprocessing: Their shape.
         seed: Of the variations; the first images do not depend on ``count``.
+        reporter: Told of progress.
     """
     generator = numpy_generator(seed, Stream.LETTERS)
     side = max(preprocessing.height, preprocessing.width)
     faces = font_files()
-    pixels = np.stack(
-        [_draw_letter(LETTERS[i % len(LETTERS)], side, faces, generator) for i in range(count)]
-        or [np.zeros((side, side), np.uint8)]
-    )[:count]
+    pixels = np.zeros((count, side, side), np.uint8)
+    with reporter.task("drawing letters", count, "images") as task:
+        for i in range(count):
+            pixels[i] = _draw_letter(LETTERS[i % len(LETTERS)], side, faces, generator)
+            task.advance()
     labels = torch.arange(count) % len(LETTERS)
     images = adapt(torch.from_numpy(pixels)[:, None], preprocessing)
     return ImageSet("letters", images, labels, tuple(LETTERS))
