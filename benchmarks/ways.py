@@ -290,6 +290,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--engine", default="torch", choices=["torch", "pyro"])
+    parser.add_argument(
+        "--networks", nargs="*", default=["mlp", "cnn"], help="only the ways of these networks"
+    )
     parser.add_argument("--tiny", action="store_true", help="to see that it runs")
     parser.add_argument("--quiet", action="store_true")
     default = Path(__file__).parent.parent / "docs" / "ways.json"
@@ -305,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "versions": library_versions(),
         "rows": [],
     }
-    rows = ways(sizes, options.engine)
+    rows = [w for w in ways(sizes, options.engine) if w.training.network in options.networks]
     found: dict[Way, dict[str, Any]] = {}
     for shared in measure(
         rows,
