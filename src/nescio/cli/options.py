@@ -36,8 +36,8 @@ class PromiseOptions:
     """What the calibrated rule is to promise; options of every command that sets thresholds."""
 
     max_refusal: float = 0.01
-    """The share of familiar images that may be refused: half of it as unfamiliar and half as
-    ambiguous, or all of it as unfamiliar where a risk is promised."""
+    """The share of familiar images that may be refused for both reasons together, or as
+    unfamiliar alone where a risk is promised."""
 
     max_risk: float | None = None
     """Promise at most this share of errors among the familiar images that are answered."""

@@ -3,7 +3,8 @@
 Each of the two scores of an image has a rank among those of the calibration images; the rarer
 both are, the smaller is the product of the ranks. What has too small a product is refused
 (Fisher 1932, *Statistical methods for research workers*: p-values are combined by their
-product). In the plane of the two scores that is a falling staircase: the stranger an image, the
+product); and so is what is stranger than every calibration image, for ranks cannot tell how
+much. In the plane of the two scores that is a falling staircase: the stranger an image, the
 less doubt is allowed.
 """
 
@@ -80,12 +81,14 @@ def find_frontier(
         most_doubt: What is beyond it is refused in any case, and counts for the budget.
 
     Returns:
-        ``None`` where no budget can be kept: too few images, or more than ``max_refusal`` of
+        ``None`` where there is none to share: too few images, or more than ``max_refusal`` of
         them with more doubt than ``most_doubt``.
     """
     n = len(doubt)
-    product = _ranks(unfamiliarity) * _ranks(doubt)
-    score = (-product.double()).masked_fill(doubt > most_doubt, math.inf)
+    strangeness = _ranks(unfamiliarity)
+    product = strangeness * _ranks(doubt)
+    hopeless = (doubt > most_doubt) | (strangeness == 1)
+    score = (-product.double()).masked_fill(hopeless, math.inf)
     threshold = conformal_threshold(score, max_refusal)
     if math.isinf(threshold):
         return None
@@ -96,11 +99,11 @@ def find_frontier(
     grid = _grid(n)
     # On the step that begins beyond rank ``low`` and ends at rank ``high`` at most ``low - 1``
     # others are as strange: the most that any image there has, so none is refused too many.
-    for high, low in zip([0, *grid], [*grid, n + 1], strict=True):
+    for high, low in zip(grid, [*grid[1:], n + 1], strict=True):
         most = math.ceil(least / low) - 2  # others as doubtful, where it is refused
         if most >= n:
             continue
-        edge = math.inf if high == 0 else strangest[high - 1]
+        edge = strangest[high - 1]
         limit = most_doubt if most < 0 else min(most_doubt, doubtful[most])
         steps.append((edge, limit, low))
     # Of steps that end at the same place, where scores are equal, the first holds what is there.

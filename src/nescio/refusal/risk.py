@@ -35,6 +35,10 @@ HEADROOM = 1.6
 """The strictest candidate should accept so many times the least number that could pass: enough
 for one error among them."""
 
+DEVIATIONS = 2.0
+"""And so many standard deviations more, of the coverage of a quantile read from the pilot: a
+sequence that begins with too few accepted images ends at once."""
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -128,7 +132,9 @@ def _candidates(pilot: Tensor, least: float) -> Tensor:
     everything = torch.full((1,), math.inf, dtype=torch.float64)
     if len(pilot) < 2 or least >= 0.95:
         return everything
-    shares = torch.linspace(min(HEADROOM * least, 0.95), 1, CANDIDATES, dtype=torch.float64)
+    first = min(HEADROOM * least, 0.95)
+    first = min(first + DEVIATIONS * math.sqrt(first * (1 - first) / len(pilot)), 0.95)
+    shares = torch.linspace(first, 1, CANDIDATES, dtype=torch.float64)
     return torch.cat([torch.quantile(pilot.cpu(), shares), everything])
 
 
