@@ -66,10 +66,14 @@ def evaluate(
     )
     result = judgement.evaluation
     if report is not None:
-        from nescio.report import compose_report, write_report
+        from nescio.classifier import complete_study
+        from nescio.report import write_report
 
         command = f"nescio evaluate {model} {data}" + "".join(f" --ood {o}" for o in ood)
-        write_report(report, compose_report(classifier, judgement, command))
+        study = complete_study(
+            classifier, judgement, rule=chosen, name=model.stem, command=command, reporter=reporter
+        )
+        write_report(report, study)
         reporter.note(f"the report is in {report}")
     if as_json:
         print_result(json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False))
