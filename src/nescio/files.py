@@ -80,3 +80,20 @@ def check_writable(target: Path) -> None:
         raise UsageError(
             f"cannot write {target}: {error.strerror}; choose a folder that you may write"
         ) from error
+
+
+def check_output(target: Path, *, force: bool) -> None:
+    """As :func:`check_writable`; and a file that is there is overwritten only when told to.
+
+    For results that took work to make.
+
+    Args:
+        target: The file.
+        force: Whether it may be overwritten.
+
+    Raises:
+        UsageError: It cannot be written; or it exists, and ``force`` is not set.
+    """
+    check_writable(target)
+    if target.exists() and not force:
+        raise UsageError(f"{target} exists; name another file, or overwrite it with --force")

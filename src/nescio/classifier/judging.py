@@ -13,7 +13,7 @@ from torch import Tensor
 from nescio.classifier.classifier import SAMPLES, Classifier
 from nescio.classifier.fingerprint import posterior_digest
 from nescio.data import ImageSet
-from nescio.errors import DataError
+from nescio.errors import DataError, UsageError
 from nescio.evaluation import (
     RESAMPLES,
     Evaluation,
@@ -28,6 +28,7 @@ from nescio.evaluation.figures import (
     compact,
     forced_figures,
     judged_set,
+    rule_name,
     studied_rule,
 )
 from nescio.progress import SILENT, Reporter
@@ -87,9 +88,13 @@ def judge(
 
     Raises:
         DataError: A set is empty, or the test set has no labels.
+        UsageError: A rule comes twice.
     """
     check_resamples(resamples)
     rules = [classifier.choose_rule(each) for each in (rule, *also)]
+    names = [rule_name(each) for each in rules]
+    if len(set(names)) < len(names):
+        raise UsageError(f"each rule can be judged once, got {', '.join(names)}")
     seed = classifier.record.seed if seed is None else seed
     seconds: dict[str, float] = {}
     test.require_labels()

@@ -18,7 +18,9 @@ from nescio.progress import SILENT, Reporter
 Source: TypeAlias = Dataset | ImageSet | str | Path
 
 
-def familiar_set(classifier: Classifier, data: Source, reporter: Reporter = SILENT) -> ImageSet:
+def familiar_set(
+    classifier: Classifier, data: Source, reporter: Reporter = SILENT, *, seed: int | None = None
+) -> ImageSet:
     """The part of ``data`` that the classifier may be judged on.
 
     Its own test split; or, of the very data that the model was trained on, the part
@@ -26,12 +28,18 @@ def familiar_set(classifier: Classifier, data: Source, reporter: Reporter = SILE
     on. Of a shifted set the same images count, shifted. An :class:`ImageSet` counts as it
     is. Labels are brought to the order of the classifier's classes.
 
+    Args:
+        classifier: The one to judge.
+        data: The set, its name or path.
+        reporter: Told of progress.
+        seed: Of a shift; ``None`` for the seed that the classifier was fitted with.
+
     Raises:
         DataError: It has classes that the model does not know, or no image is left.
     """
     if isinstance(data, ImageSet):
         return _match_classes(classifier, data)
-    dataset = _as_dataset(classifier, data, reporter)
+    dataset = _as_dataset(classifier, data, reporter, seed)
     if dataset.test is not None:
         return _match_classes(classifier, dataset.test)
     # What an image was before a shift tells whether it was trained on.
@@ -76,12 +84,24 @@ def calibration_set(classifier: Classifier, data: Source, reporter: Reporter = S
 
 
 def shifted_sets(
-    classifier: Classifier, sources: Sequence[Source], reporter: Reporter = SILENT
+    classifier: Classifier,
+    sources: Sequence[Source],
+    reporter: Reporter = SILENT,
+    *,
+    seed: int | None = None,
 ) -> dict[str, ImageSet]:
-    """Out-of-distribution sets by name; a name that comes twice is numbered."""
+    """Out-of-distribution sets by name; a name that comes twice is numbered.
+
+    Args:
+        classifier: The one to judge.
+        sources: The sets, their names or paths.
+        reporter: Told of progress.
+        seed: Of sets that are made at run time, and of shifts; ``None`` for the seed that the
+            classifier was fitted with.
+    """
     sets: dict[str, ImageSet] = {}
     for source in sources:
-        images = _shifted_set(classifier, source, reporter)
+        images = _shifted_set(classifier, source, reporter, seed)
         name, count = images.name, 2
         while name in sets:
             name, count = f"{images.name}-{count}", count + 1
@@ -89,18 +109,25 @@ def shifted_sets(
     return sets
 
 
-def _as_dataset(classifier: Classifier, data: Dataset | str | Path, reporter: Reporter) -> Dataset:
+def _as_dataset(
+    classifier: Classifier,
+    data: Dataset | str | Path,
+    reporter: Reporter,
+    seed: int | None = None,
+) -> Dataset:
     if isinstance(data, Dataset):
         return data
     return load(
         data,
         preprocessing=classifier.preprocessing,
-        seed=classifier.record.seed,
+        seed=classifier.record.seed if seed is None else seed,
         reporter=reporter,
     )
 
 
-def _shifted_set(classifier: Classifier, source: Source, reporter: Reporter) -> ImageSet:
+def _shifted_set(
+    classifier: Classifier, source: Source, reporter: Reporter, seed: int | None
+) -> ImageSet:
     if isinstance(source, ImageSet):
         return source
     if isinstance(source, Dataset):
@@ -110,7 +137,7 @@ def _shifted_set(classifier: Classifier, source: Source, reporter: Reporter) -> 
             source,
             labelled=False,
             preprocessing=classifier.preprocessing,
-            seed=classifier.record.seed,
+            seed=classifier.record.seed if seed is None else seed,
             reporter=reporter,
         )
     )

@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError
 
 import nescio
 from nescio.cli.calibrate import calibrate
+from nescio.cli.compare import compare
 from nescio.cli.console import print_error
 from nescio.cli.demo import demo
 from nescio.cli.evaluate import evaluate
@@ -53,7 +54,7 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-for _command in (demo, train, calibrate, evaluate, predict, info, reproduce):
+for _command in (demo, train, calibrate, evaluate, compare, predict, info, reproduce):
     app.command(_command)
 
 

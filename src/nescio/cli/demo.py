@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from nescio.cli.console import make_reporter, print_result
-from nescio.cli.evaluate import print_evaluation
 from nescio.cli.options import Common
+from nescio.cli.tables import print_study
 from nescio.files import check_writable
 
 STRANGE = ("noise:1000", "letters:1000")
@@ -33,7 +33,6 @@ def demo(
     check_writable(report)
     from nescio.classifier import familiar_set, make_study, shifted_sets
     from nescio.data import load
-    from nescio.evaluation import evaluation_of
     from nescio.report import write_report
     from nescio.training import fit
 
@@ -60,7 +59,7 @@ def demo(
         reporter=reporter,
     )
     write_report(report, study)
-    print_evaluation(evaluation_of(study))
+    print_study(study)
     print_result(f"\nThe report: {report}   Open it in a browser.")
     # After `make demo` the command is in .venv/bin, which is on nobody's path.
     program = "nescio" if shutil.which("nescio") else sys.argv[0]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nescio.cli.console import make_reporter, print_result, print_table
-from nescio.cli.options import Common
-from nescio.files import check_writable
+from nescio.cli.console import make_reporter, print_result
+from nescio.cli.options import Common, StudyOptions
+from nescio.cli.tables import print_study
+from nescio.files import check_output
 
 if TYPE_CHECKING:
     from nescio.classifier import Classifier
-    from nescio.evaluation import Evaluation
     from nescio.progress import Reporter
     from nescio.refusal import Rule
 
@@ -24,10 +26,11 @@ def evaluate(
     data: str,
     *,
     ood: tuple[str, ...] = (),
-    rule: str | None = None,
+    rule: tuple[str, ...] = (),
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     report: Path | None = None,
     network: str | None = None,
+    more: StudyOptions = StudyOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> None:
     """Judge a model on DATA's test split, and on sets that it should refuse.
@@ -41,7 +44,8 @@ def evaluate(
     ood
         A set that is out of distribution, such as noise:1000 or letters; may be repeated.
     rule
-        calibrated, none, or QUANTILE:THRESHOLD such as median:0.2. [the model's own]
+        calibrated, none, or QUANTILE:THRESHOLD such as median:0.2; may be repeated, for rules side
+        by side, of which the first is in force. [the model's own]
     as_json
         Print one JSON object.
     report
@@ -50,35 +54,75 @@ def evaluate(
         Allow a model's own network code: module:factory.
     """
     if report is not None:
-        check_writable(report)
-    from nescio.classifier import familiar_set, judge, shifted_sets
+        check_output(report, force=more.force)
+    if more.study is not None:
+        check_output(more.study, force=more.force)
+    from nescio.classifier import (
+        choose_corruptions,
+        complete_study,
+        familiar_set,
+        judge,
+        shifted_sets,
+    )
+    from nescio.evaluation import results_json, write_study
 
+    corruptions = choose_corruptions(more.corruptions)
     reporter = make_reporter(quiet=common.quiet)
-    classifier, chosen = open_model(model, network, rule, common, reporter)
+    classifier, first = open_model(model, network, rule[0] if rule else None, common, reporter)
     judgement = judge(
         classifier,
         familiar_set(classifier, data, reporter),
         shifted_sets(classifier, ood, reporter),
-        rule=chosen,
+        rule=first,
+        also=[classifier.choose_rule(each) for each in rule[1:]],
         samples=common.samples,
         seed=common.seed,
+        resamples=more.resamples,
         reporter=reporter,
     )
-    result = judgement.evaluation
+    command = _command([str(model), data], ood, rule, more, common)
+    study = complete_study(
+        classifier,
+        judgement,
+        rule=first,
+        corruptions=corruptions,
+        corrupted_images=more.corruption_images,
+        name=model.stem,
+        command=command,
+        reporter=reporter,
+    )
+    if more.study is not None:
+        write_study(more.study, study)
+        reporter.note(f"the study is in {more.study}")
     if report is not None:
-        from nescio.classifier import complete_study
         from nescio.report import write_report
 
-        command = f"nescio evaluate {model} {data}" + "".join(f" --ood {o}" for o in ood)
-        study = complete_study(
-            classifier, judgement, rule=chosen, name=model.stem, command=command, reporter=reporter
-        )
         write_report(report, study)
         reporter.note(f"the report is in {report}")
     if as_json:
-        print_result(json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False))
+        print_result(json.dumps(results_json(study), ensure_ascii=False, allow_nan=False))
     else:
-        print_evaluation(result)
+        print_study(study)
+
+
+def _command(
+    judged: Sequence[str],
+    ood: Sequence[str],
+    rules: Sequence[str],
+    more: StudyOptions,
+    common: Common,
+) -> str:
+    """What finds the same figures again."""
+    words = ["nescio", "evaluate", *judged]
+    words += [word for each in ood for word in ("--ood", each)]
+    words += [word for each in rules for word in ("--rule", each)]
+    if more.corruptions is not None:
+        words += ["--corruptions", more.corruptions]
+        words += ["--corruption-images", str(more.corruption_images)]
+    words += ["--resamples", str(more.resamples)] * (more.resamples != StudyOptions.resamples)
+    words += ["--samples", str(common.samples)] * (common.samples != Common.samples)
+    words += ["--seed", str(common.seed)] * (common.seed is not None)
+    return shlex.join(words)
 
 
 def open_model(
@@ -112,49 +156,3 @@ def open_model(
                 f"in {precision.removeprefix('torch.')}: its promises do not cover it"
             )
     return classifier, chosen
-
-
-def print_evaluation(result: Evaluation) -> None:
-    """The figures as tables on stdout."""
-    accepted = result.accepted_accuracy
-    answered = "no image was answered" if accepted is None else accepted.percent(2)
-    print_table(
-        f"{result.data}: {result.n} test images, {result.samples} sampled networks",
-        ("", "value [95 % interval]"),
-        [
-            ("right when an answer is forced", result.forced_accuracy.percent(2)),
-            ("answered", result.coverage.percent(2)),
-            ("right when answered", answered),
-            ("refused as ambiguous", str(result.reasons["ambiguous"])),
-            ("refused as unfamiliar", str(result.reasons["unfamiliar"])),
-            ("AURC", f"{result.aurc:.5f}"),
-            ("negative log-likelihood", f"{result.nll:.4f} nats"),
-            ("expected calibration error", f"{result.ece:.4f}"),
-        ],
-    )
-    if result.ood:
-        print_table(
-            "out of distribution: should be refused",
-            (
-                "set",
-                "images",
-                "refused [95 % interval]",
-                "ambiguous",
-                "unfamiliar",
-                "AUROC",
-                "FPR95",
-            ),
-            [
-                (
-                    name,
-                    str(other.n),
-                    other.refusal_rate.percent(2),
-                    str(other.reasons["ambiguous"]),
-                    str(other.reasons["unfamiliar"]),
-                    f"{other.auroc:.4f}",
-                    f"{other.fpr95:.4f}",
-                )
-                for name, other in result.ood.items()
-            ],
-        )
-    print_result(f"Rule: {result.rule_text}")

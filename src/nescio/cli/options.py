@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -46,3 +47,26 @@ class PromiseOptions:
 
     per_class: Annotated[bool, Parameter(negative="")] = False
     """Make both promises for each class."""
+
+
+@Parameter(name="*", group="Study")
+@dataclass(frozen=True)
+class StudyOptions:
+    """What an evaluation finds out beside its tables."""
+
+    study: Path | None = None
+    """Write all figures, and the answer for each image, to this JSON file; nescio compare and
+    later reports read it."""
+
+    force: Annotated[bool, Parameter(negative="")] = False
+    """Overwrite the study and the report if they exist."""
+
+    corruptions: str | None = None
+    """Judge test images in five severities of corruption, too: all, or names with commas, such as
+    blur,jpeg."""
+
+    corruption_images: int = 1000
+    """How many test images each severity is judged on."""
+
+    resamples: int = 1000
+    """Of the bootstrap behind each interval that is not exact."""

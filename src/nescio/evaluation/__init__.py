@@ -2,12 +2,19 @@
 
 Read in this order: :mod:`intervals`, :mod:`bootstrap`, :mod:`study`; the figures as functions of
 weights, :mod:`calibration`, :mod:`selective`, :mod:`detection`; :mod:`figures`, :mod:`evaluation`,
-:mod:`metrics`, :mod:`studyfile`.
+:mod:`metrics`, :mod:`studyfile`; :mod:`paired`, :mod:`compare`.
 """
 
 from nescio.evaluation.bootstrap import RESAMPLES
 from nescio.evaluation.calibration import ReliabilityBin, reliability
-from nescio.evaluation.evaluation import Evaluation, OutOfDistribution, evaluation_of, summarise
+from nescio.evaluation.compare import Compared, Comparison, compare, judged_by
+from nescio.evaluation.evaluation import (
+    Evaluation,
+    OutOfDistribution,
+    evaluation_of,
+    results_json,
+    summarise,
+)
 from nescio.evaluation.figures import count_reasons
 from nescio.evaluation.intervals import Interval, exact_share
 from nescio.evaluation.metrics import (
@@ -52,6 +59,8 @@ __all__ = [
     "RESAMPLES",
     "UNFAMILIAR",
     "Answers",
+    "Compared",
+    "Comparison",
     "CorruptionCurve",
     "Evaluation",
     "ForcedFigures",
@@ -74,6 +83,7 @@ __all__ = [
     "auroc",
     "brier_score",
     "classwise_calibration_error",
+    "compare",
     "count_reasons",
     "coverage_at_risk",
     "evaluation_of",
@@ -81,9 +91,11 @@ __all__ = [
     "excess_area_under_risk_coverage",
     "expected_calibration_error",
     "fpr_at_95_tpr",
+    "judged_by",
     "negative_log_likelihood",
     "read_study",
     "reliability",
+    "results_json",
     "risk_at_coverage",
     "study_from_json",
     "study_to_json",

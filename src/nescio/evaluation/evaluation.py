@@ -14,7 +14,13 @@ from torch import Tensor
 from nescio.evaluation.bootstrap import RESAMPLES
 from nescio.evaluation.figures import forced_figures, judged_set, studied_rule
 from nescio.evaluation.intervals import Interval
-from nescio.evaluation.study import ForcedFigures, ShiftedFigures, StudiedRule, Study
+from nescio.evaluation.study import (
+    CorruptionCurve,
+    ForcedFigures,
+    ShiftedFigures,
+    StudiedRule,
+    Study,
+)
 from nescio.refusal import Decisions, Rule
 
 
@@ -167,6 +173,59 @@ def evaluation_of(study: Study, rule: int = 0) -> Evaluation:
         resamples=study.resamples,
         seconds=study.seconds,
     )
+
+
+def results_json(study: Study) -> dict[str, Any]:
+    """The object that ``evaluate --json`` prints.
+
+    That of the first rule (:meth:`Evaluation.to_json`); where there are several, ``rules`` has
+    all of them by name, and where there are corruptions, ``corruptions`` has their grades.
+    """
+    first, *others = (evaluation_of(study, place).to_json() for place in range(len(study.rules)))
+    more: dict[str, Any] = {}
+    if others:
+        names = [rule.name for rule in study.rules]
+        more["rules"] = dict(
+            zip(
+                names, ({key: each[key] for key in RULED} for each in (first, *others)), strict=True
+            )
+        )
+    if study.curves:
+        more["corruptions"] = {name: _curve_json(curve) for name, curve in study.curves.items()}
+    return {**first, **more}
+
+
+RULED = (
+    "rule",
+    "coverage",
+    "refused",
+    "accepted_accuracy",
+    "aurc",
+    "augrc",
+    "excess_aurc",
+    "risk_at_coverage",
+    "coverage_at_risk",
+    "reasons",
+    "ood",
+    "intervals",
+)
+"""What of an evaluation hangs on the rule."""
+
+
+def _curve_json(curve: CorruptionCurve) -> dict[str, Any]:
+    return {
+        "images": curve.images,
+        "grades": [
+            {
+                "severity": grade.severity,
+                "coverage": grade.answered.to_json(),
+                "accepted_accuracy": _optional(grade.accepted_accuracy),
+                "forced_accuracy": grade.forced_accuracy.to_json(),
+                "reasons": dict(grade.reasons),
+            }
+            for grade in curve.grades
+        ],
+    }
 
 
 def summarise(

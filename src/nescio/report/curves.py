@@ -92,11 +92,11 @@ def risk_graph(curve: RiskCurve, coverage: float, risk: Interval | None) -> Mark
 
 
 def _begin(curve: RiskCurve, coverage: float) -> float:
-    """Where the axis begins: as late as hides nothing."""
+    """Where the axis begins: as late as hides nothing, and leaves room for the rule's label."""
     nothing = NOTHING_TO_SEE * float(curve.risk[-1])
     for start in STARTS:
         before = curve.risk[curve.coverage < start]
-        if coverage >= start + 0.2 * (1 - start) and (before <= nothing).all():
+        if coverage >= start + 0.6 * (1 - start) and (before <= nothing).all():
             return start
     return 0.0
 
