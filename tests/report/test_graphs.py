@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -199,3 +200,35 @@ def test_small_rates_and_lists() -> None:
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert listed(["a", "b", "c"], most=2) == "a, b and 1 more"
     assert listed(["x" * 500, "y"]) == "x" * 500 + " and 1 more"
+
+
+def contrast(first: str, second: str) -> float:
+    """As WCAG 2 defines it, of two colours ``#rrggbb``."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+    low, high = sorted([luminance(first), luminance(second)])
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_in_light_dark_and_print() -> None:
+    style = (files("nescio.report") / "templates" / "report.css").read_text(encoding="utf-8")
+    blocks = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+        for paper in (colours["paper"], colours["raised"]):
+            for words in ("ink", "soft", "blue-ink", "orange-ink"):
+                assert contrast(colours[words], paper) >= 4.5, (words, paper)
+            for mark in ("blue", "orange"):
+                assert contrast(colours[mark], paper) >= 3, (mark, paper)
+        # A cell of the confusion matrix: half its colour over the paper.
+        for name in ("blue-rgb", "orange-rgb"):
+            mixed = re.search(rf"--{name}: (\d+), (\d+), (\d+)", block)
+            assert mixed
+            under = [int(colours["paper"][i : i + 2], 16) for i in (1, 3, 5)]
+            cell = [round((int(a) + b) / 2) for a, b in zip(mixed.groups(), under, strict=True)]
+            assert contrast("#" + "".join(f"{c:02x}" for c in cell), colours["ink"]) >= 4.5
