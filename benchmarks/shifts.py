@@ -25,7 +25,7 @@ from nescio.classifier import familiar_set
 from nescio.data import CORRUPTIONS, ImageSet, all_images, parse_shift, shift_set
 from nescio.data.shifts import SEVERITIES
 from nescio.errors import DownloadError
-from nescio.evaluation import Evaluation, summarise
+from nescio.evaluation import RESAMPLES, Evaluation, summarise
 from nescio.files import write_text
 from nescio.refusal import Decisions
 from nescio.training import library_versions
@@ -116,7 +116,8 @@ def strange_sets(classifier: nescio.Classifier, test: ImageSet) -> list[ImageSet
 
 def corrupted(classifier: nescio.Classifier, test: ImageSet, text: str, decide: Any) -> Json:
     images = shift_set(test, parse_shift(text), classifier.record.seed)
-    return figures(judgement(classifier, images, decide(images), {}))
+    # No figure is kept that has a bootstrap.
+    return figures(judgement(classifier, images, decide(images), {}, resamples=1))
 
 
 def judgement(
@@ -124,6 +125,7 @@ def judgement(
     images: ImageSet,
     decisions: Decisions,
     strange: dict[str, Decisions],
+    resamples: int = RESAMPLES,
 ) -> Evaluation:
     return summarise(
         images.name,
@@ -133,6 +135,7 @@ def judgement(
         strange,
         seed=classifier.record.seed,
         seconds={},
+        resamples=resamples,
     )
 
 

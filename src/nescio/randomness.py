@@ -35,6 +35,7 @@ class Stream(IntEnum):
     SHIFT = 13
     BOOTSTRAP = 14
     SUBSET = 15
+    CONSISTENCY = 16
 
 
 def derive(seed: int, stream: Stream, index: int = 0) -> int:

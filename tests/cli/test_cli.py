@@ -344,7 +344,7 @@ def test_networks_that_do_not_work_leave_no_model(
 def test_help_teaches(cli: Cli) -> None:
     status, out, _ = cli("--help")
     assert status == 0
-    for command in ("demo", "train", "evaluate", "predict", "info", "reproduce"):
+    for command in ("demo", "train", "evaluate", "compare", "predict", "info", "reproduce"):
         assert command in out
         assert cli(command, "--help")[0] == 0
     assert cli("--version")[1].strip() == "0.1.0"

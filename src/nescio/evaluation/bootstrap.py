@@ -68,32 +68,55 @@ def percentiles(value: float, distribution: Array) -> Interval:
 
     Args:
         value: The figure.
-        distribution: ``(R,)``, the figure under resampling; empty for no interval at all, so
-            that both ends are the value.
+        distribution: ``(R,)``, the figure under resampling.
     """
-    if not len(distribution):
-        return Interval(value, value, value)
     low, high = np.quantile(distribution, [0.025, 0.975])
     # A figure with a bias may lie outside; a table must not contradict itself.
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
-def mirrored(value: float, distribution: Array) -> Interval:
-    """The 95 % basic interval (Davison & Hinkley 1997, 5.2.1), for figures that noise enlarges.
+def mirrored(value: float, distribution: Array, calibrated: Array) -> Interval:
+    """A 95 % interval for a calibration error, which noise enlarges.
 
-    Noise makes a calibration error larger, and resampling adds noise once more: what the
-    resamples are too large by, against the figure, the figure is too large by against the truth.
+    The basic interval (Davison & Hinkley 1997, 5.2.1): what the resamples are too large by,
+    against the figure, the figure is too large by against the truth. It begins at 0 where the
+    figure is no larger than 97.5 % of those that a calibrated model would have (consistency
+    resampling, Broecker & Smith 2007): there the resamples say nothing of the lower end.
 
     Args:
         value: The figure, at least 0.
-        distribution: As of :func:`percentiles`.
+        distribution: ``(R,)``, the figure under resampling.
+        calibrated: ``(R,)``, the figure with labels that were drawn from the probabilities.
     """
-    if not len(distribution):
-        return Interval(value, value, value)
-    low, high = np.quantile(distribution, [0.025, 0.975])
-    return Interval(
-        value, min(max(2 * value - float(high), 0.0), value), max(2 * value - float(low), value)
-    )
+    low, high = 2 * value - np.quantile(distribution, [0.975, 0.025])
+    if value <= np.quantile(calibrated, 0.975):
+        low = 0.0
+    return Interval(value, min(max(float(low), 0.0), value), max(float(high), value))
+
+
+def consistent(
+    statistics: Statistics, probability: Array, *, resamples: int, seed: int
+) -> dict[str, Array]:
+    """Figures of labels that are drawn from the probabilities, each ``(R,)``.
+
+    Args:
+        statistics: Named figures ``(b,)`` of labels ``(b, N)``.
+        probability: ``(N, C)``, each row of sum 1.
+        resamples: ``R``, at least 1.
+        seed: Of the draws.
+    """
+    generator = numpy_generator(seed, Stream.CONSISTENCY)
+    size, classes = probability.shape
+    # All rows in one rising sequence, so that one search draws a label for each image.
+    shares = np.cumsum(probability, axis=1, dtype=float)
+    shares /= shares[:, -1:]
+    edges = (shares + np.arange(size)[:, None]).ravel()
+    offsets = np.arange(size)
+    parts = []
+    for count in _chunks(resamples, size):
+        drawn = np.searchsorted(edges, generator.random((count, size)) + offsets, "right")
+        parts.append(statistics(np.minimum(drawn - offsets * classes, classes - 1)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _chunks(resamples: int, size: int) -> Iterator[int]:

@@ -5,7 +5,7 @@ Axes: ``N`` images, ``C`` classes, ``B`` bins, ``b`` resamples (:mod:`bootstrap`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,21 +68,32 @@ class EqualWidth:
     2017, *On calibration of modern neural networks*. Empty bins count nothing.
 
     Attributes:
-        gaps: ``(N, B)``: what happened (0 or 1) less its confidence, in the image's bin.
+        confidence: ``(N,)`` float64.
+        happened: ``(N,)`` bool.
+        inside: ``(N, B)``, 1 in the image's bin.
     """
 
-    gaps: Array
+    confidence: Array
+    happened: Array
+    inside: Array
 
     @staticmethod
     def of(confidence: Array, happened: Array, bins: int = BINS) -> EqualWidth:
         """From confidences ``(N,)`` and what happened ``(N,)`` bool."""
-        gaps = np.zeros((len(confidence), bins))
-        gaps[np.arange(len(gaps)), bin_of(confidence, bins)] = happened - confidence.astype(float)
-        return EqualWidth(gaps)
+        inside = np.zeros((len(confidence), bins))
+        inside[np.arange(len(inside)), bin_of(confidence, bins)] = 1.0
+        return EqualWidth(confidence.astype(float), happened, inside)
 
     def __call__(self, weights: Array) -> Array:
         """The error ``(b,)`` under weights ``(b, N)``."""
-        error: Array = np.abs(weights @ self.gaps).sum(1) / weights.sum(1)
+        gaps = self.inside * (self.happened - self.confidence)[:, None]
+        error: Array = np.abs(weights @ gaps).sum(1) / weights.sum(1)
+        return error
+
+    def had(self, happened: Array) -> Array:
+        """The error ``(b,)`` had other things happened, ``(b, N)``."""
+        gaps = (happened - self.confidence) @ self.inside
+        error: Array = np.abs(gaps).sum(1) / len(self.confidence)
         return error
 
 
@@ -98,29 +109,39 @@ class EqualMass:
     Attributes:
         order: ``(N,)``, by confidence.
         starts: ``(G,)``, where groups of equal confidence begin in that order.
-        gaps: ``(N,)``: what happened less its confidence, in that order.
+        confidence: ``(N,)`` float64, in that order.
+        happened: ``(N,)`` bool, in that order.
         bins: ``B``.
     """
 
     order: Array
     starts: Array
-    gaps: Array
+    confidence: Array
+    happened: Array
     bins: int
 
     @staticmethod
     def of(confidence: Array, happened: Array, bins: int = BINS) -> EqualMass:
         """From confidences ``(N,)`` and what happened ``(N,)`` bool."""
         order, starts = ranked(confidence)
-        return EqualMass(order, starts, (happened - confidence.astype(float))[order], bins)
+        return EqualMass(order, starts, confidence[order].astype(float), happened[order], bins)
 
     def __call__(self, weights: Array) -> Array:
         """The error ``(b,)`` under weights ``(b, N)``."""
         sorted_weights = weights[:, self.order]
-        ends = cumulative(grouped(sorted_weights, self.starts))
-        gaps = cumulative(grouped(sorted_weights * self.gaps, self.starts))
+        return self._error(sorted_weights, sorted_weights * (self.happened - self.confidence))
+
+    def had(self, happened: Array) -> Array:
+        """The error ``(b,)`` had other things happened, ``(b, N)``."""
+        gaps = happened[:, self.order] - self.confidence
+        return self._error(np.ones_like(gaps), gaps)
+
+    def _error(self, weights: Array, gaps: Array) -> Array:
+        ends = cumulative(grouped(weights, self.starts))
+        sums = cumulative(grouped(gaps, self.starts))
         total = round(float(ends[0, -1]))
         places = np.arange(self.bins + 1) * total // self.bins
-        at = np.stack([np.interp(places, x, y) for x, y in zip(ends, gaps, strict=True)])
+        at = np.stack([np.interp(places, x, y) for x, y in zip(ends, sums, strict=True)])
         error: Array = np.abs(np.diff(at, axis=1)).sum(1) / total
         return error
 
@@ -133,30 +154,51 @@ class Classwise:
 
     Attributes:
         places: ``(C, N)``, the bin of each class's probability.
-        gaps: ``(C, N)`` float32: whether it is the class, less the probability.
+        probability: ``(C, N)`` float32.
+        labels: ``(N,)``.
         bins: ``B``.
     """
 
     places: Array
-    gaps: Array
+    probability: Array
+    labels: Array
     bins: int
 
     @staticmethod
     def of(labels: Array, probability: Array, bins: int = BINS) -> Classwise:
         """From labels ``(N,)`` and probabilities ``(N, C)``."""
-        happened = labels[None] == np.arange(probability.shape[1])[:, None]
-        gaps = happened - probability.T.astype(np.float32)
-        return Classwise(bin_of(probability.T, bins).astype(np.uint8), gaps, bins)
+        values = np.ascontiguousarray(probability.T.astype(np.float32))
+        return Classwise(bin_of(values, bins).astype(np.uint8), values, labels, bins)
 
     def __call__(self, weights: Array) -> Array:
         """The error ``(b,)`` under weights ``(b, N)``."""
-        total, narrow = np.zeros(len(weights)), weights.astype(np.float32)
-        images = np.arange(weights.shape[1])
-        for places, gaps in zip(self.places, self.gaps, strict=True):
-            in_bins = np.zeros((len(images), self.bins), np.float32)
-            in_bins[images, places] = gaps
-            total += np.abs(narrow @ in_bins).sum(1)
-        error: Array = total / len(self.places) / weights.sum(1)
+        narrow = weights.astype(np.float32)
+
+        def gaps(c: int, inside: Array) -> Array:
+            found: Array = narrow @ (inside * ((self.labels == c) - self.probability[c])[:, None])
+            return found
+
+        error: Array = self._error(gaps, len(weights)) / weights.sum(1)
+        return error
+
+    def had(self, labels: Array) -> Array:
+        """The error ``(b,)`` had the labels been others, ``(b, N)``."""
+
+        def gaps(c: int, inside: Array) -> Array:
+            found: Array = ((labels == c) - self.probability[c]) @ inside
+            return found
+
+        error: Array = self._error(gaps, len(labels)) / labels.shape[1]
+        return error
+
+    def _error(self, gaps: Callable[[int, Array], Array], count: int) -> Array:
+        images, error = np.arange(len(self.labels)), np.zeros(count)
+        for c, places in enumerate(self.places):
+            # One class at a time: all of them would not fit a processor's cache.
+            inside = np.zeros((len(images), self.bins), np.float32)
+            inside[images, places] = 1.0
+            error += np.abs(gaps(c, inside)).sum(1)
+        error /= len(self.places)
         return error
 
 
@@ -167,6 +209,7 @@ class Forced:
     Attributes:
         losses: ``(N,)`` negative log-likelihoods, in nats.
         scores: ``(N,)`` Brier scores.
+        predicted: ``(N,)``, the most probable classes.
         equal_width: Of the answers' confidence.
         equal_mass: Likewise.
         classwise: ``None`` where the probabilities of all classes are not known.
@@ -174,6 +217,7 @@ class Forced:
 
     losses: Array
     scores: Array
+    predicted: Array
     equal_width: EqualWidth
     equal_mass: EqualMass
     classwise: Classwise | None
@@ -187,6 +231,7 @@ class Forced:
         return Forced(
             log_loss(of_label),
             scores.astype(float),
+            test.predicted,
             EqualWidth.of(test.confidence, right),
             EqualMass.of(test.confidence, right),
             None if every is None else Classwise.of(labels, every),
@@ -200,6 +245,16 @@ class Forced:
             "brier": mean(self.scores, weights),
             "ece": self.equal_width(weights),
             "ece_equal_mass": self.equal_mass(weights),
+            **known,
+        }
+
+    def had(self, labels: Array) -> Mapping[str, Array]:
+        """The calibration errors, each ``(b,)``, had the labels been others, ``(b, N)``."""
+        happened = labels == self.predicted
+        known = {} if self.classwise is None else {"classwise_ece": self.classwise.had(labels)}
+        return {
+            "ece": self.equal_width.had(happened),
+            "ece_equal_mass": self.equal_mass.had(happened),
             **known,
         }
 

@@ -10,7 +10,15 @@ import numpy as np
 from torch import Tensor
 
 from nescio.errors import DataError, UsageError
-from nescio.evaluation.bootstrap import RESAMPLES, Array, mirrored, observed, percentiles, resampled
+from nescio.evaluation.bootstrap import (
+    RESAMPLES,
+    Array,
+    consistent,
+    mirrored,
+    observed,
+    percentiles,
+    resampled,
+)
 from nescio.evaluation.calibration import Forced, brier
 from nescio.evaluation.detection import Detection
 from nescio.evaluation.intervals import Interval, between_counts, exact_share
@@ -29,9 +37,6 @@ from nescio.evaluation.study import (
     StudiedRule,
 )
 from nescio.refusal import Decisions, QuantileRule, Reason, Rule, Verdicts
-
-NOISY = ("ece", "ece_equal_mass", "classwise_ece")
-"""Figures that noise enlarges, see :func:`nescio.evaluation.bootstrap.mirrored`."""
 
 
 def judged_set(
@@ -125,14 +130,15 @@ def forced_figures(test: JudgedSet, *, resamples: int = RESAMPLES, seed: int = 0
     """
     check_resamples(resamples)
     statistics, size = Forced.of(test), len(test)
-    values = observed(statistics, size)
+    assert test.probability is not None  # noqa: S101 - all probabilities were asked for
+    values = {name: float(value) for name, value in observed(statistics, size).items()}
     drawn = resampled(statistics, size, resamples=resamples, seed=seed)
+    calibrated = consistent(statistics.had, test.probability, resamples=resamples, seed=seed)
     return ForcedFigures(
         accuracy=share((test.forced == test.labels).sum(), size),
-        **{
-            name: (mirrored if name in NOISY else percentiles)(float(value), drawn[name])
-            for name, value in values.items()
-        },
+        nll=percentiles(values["nll"], drawn["nll"]),
+        brier=percentiles(values["brier"], drawn["brier"]),
+        **{name: mirrored(values[name], drawn[name], calibrated[name]) for name in calibrated},
     )
 
 

@@ -53,13 +53,12 @@ def read_study(path: str | Path) -> Study:
 
     Raises:
         StudyError: It is no study, damaged, or of another version; the message says what to do.
-        DataError: See :class:`StudyError`, which is one.
     """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StudyError(
             f"{path}: this is no study: not JSON ({error}); make one with nescio evaluate MODEL "
             "DATA --study FILE.json"

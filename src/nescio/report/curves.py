@@ -184,7 +184,7 @@ def corruption_graph(curve: CorruptionCurve) -> Markup:
         GRADES_HEIGHT,
         (0.0, max(float(last), 1.0)),
         (0.0, 1.0),
-        right=98,
+        right=112,
         top=10,
     )
     shares = [

@@ -10,7 +10,7 @@ import numpy as np
 
 from nescio.evaluation import Interval, exact_share
 from nescio.evaluation.published import ARTICLE, Published
-from nescio.evaluation.study import AMBIGUOUS, UNFAMILIAR, Column, Study
+from nescio.evaluation.study import AMBIGUOUS, UNFAMILIAR, Column, StudiedRule, Study
 from nescio.report.words import listed
 
 MATRIX_CLASSES = 30
@@ -69,16 +69,22 @@ def headline(study: Study) -> list[Figure]:
         Figure("right when forced", "if it always had to answer", share(study.forced.accuracy, n)),
     ]
     if rule.shifted:
-        name, least = min(rule.shifted.items(), key=lambda item: item[1].refusal_rate.value)
-        several = len(rule.shifted) > 1
-        figures.append(
-            Figure(
-                "strange images refused",
-                f"of {name}{', where it is least' if several else ''}",
-                share(least.refusal_rate, least.n),
-            )
-        )
+        figures.append(_least_refused(rule))
     return figures
+
+
+def _least_refused(rule: StudiedRule) -> Figure:
+    """Of the shifted sets the one of which least was refused, or least is known."""
+    name, least = min(
+        rule.shifted.items(),
+        key=lambda item: (item[1].refusal_rate.value, item[1].refusal_rate.low),
+    )
+    where = ", as of every set" if least.refused == least.n else ", where it is least"
+    return Figure(
+        "strange images refused",
+        f"of {name}{where if len(rule.shifted) > 1 else ''}",
+        share(least.refusal_rate, least.n),
+    )
 
 
 def figures(study: Study) -> list[Figure]:
