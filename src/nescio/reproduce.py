@@ -17,41 +17,12 @@ from nescio.classifier import SAMPLES, Classifier
 from nescio.data import Dataset, load
 from nescio.errors import DownloadError
 from nescio.evaluation import Evaluation, Interval, exact_share
+from nescio.evaluation.published import ARTICLE, ARTICLE_LOSS, Published
 from nescio.progress import SILENT, Reporter
 from nescio.training import find_recipe, fit
 
 NOISE_IMAGES = 10_000
 """How many noise images are tried; the article took 100."""
-
-ARTICLE_LOSS = (2104, 381, 161, 112, 96)
-"""The loss per image that the article prints after each of its five passes."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """A figure of the article.
-
-    Attributes:
-        name: What is counted.
-        count: How many times it happened.
-        total: Out of how many.
-        approximate: Whether only the share is published, and the count follows from it.
-    """
-
-    name: str
-    count: int
-    total: int
-    approximate: bool = False
-
-    @property
-    def share(self) -> float:
-        """The published share."""
-        return self.count / self.total
-
-    def __str__(self) -> str:
-        if self.approximate:
-            return f"{100 * self.share:.0f} %"
-        return f"{100 * self.share:.1f} % ({self.count:,}/{self.total:,})"
 
 
 @dataclass(frozen=True)
@@ -193,15 +164,16 @@ def _shifted_sets(
 
 
 def _rows(article: Evaluation, default: Evaluation) -> tuple[Row, ...]:
-    def row(published: Published, pick: Callable[[Evaluation], Interval | None]) -> Row:
-        return Row(published, pick(article), pick(default))
-
-    return (
-        row(Published("right when an answer is forced", 8900, 10_000, True), _forced),
-        row(Published("test images refused", 1250, 10_000), _refused),
-        row(Published("right when answered", 8400, 8750, True), _accepted),
-        row(Published("noise refused", 95, 100), lambda e: _refused_of(e, "noise")),
-        row(Published("not-MNIST letters refused", 363, 459), lambda e: _refused_of(e, "notmnist")),
+    picks: dict[str, Callable[[Evaluation], Interval | None]] = {
+        "forced": _forced,
+        "refused": _refused,
+        "accepted": _accepted,
+        "noise": lambda e: _refused_of(e, "noise"),
+        "notmnist": lambda e: _refused_of(e, "notmnist"),
+    }
+    return tuple(
+        Row(published, picks[key](article), picks[key](default))
+        for key, published in ARTICLE.items()
     )
 
 

@@ -71,6 +71,13 @@ def test_train_evaluate_predict_info(cli: Cli, folder: Path, tmp_path: Path) -> 
     assert list(record["ood"]) == ["noise", "letters"]
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
 
+    again = ("evaluate", model, folder, "--samples", "4", "--report", tmp_path / "r.html")
+    before = (tmp_path / "r.html").read_bytes()
+    assert "overwrite it with --force" in cli.fails(*again)
+    assert (tmp_path / "r.html").read_bytes() == before
+    assert cli(*again, "--force")[0] == 0
+    assert "No strange images were tried" in (tmp_path / "r.html").read_text()
+
     status, out, _ = cli("evaluate", model, folder, "--samples", "4", "--rule", "median:0.2")
     assert status == 0
     assert "right when answered" in out

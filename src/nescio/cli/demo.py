@@ -31,9 +31,9 @@ def demo(
     """
     report, model = out / "report.html", out / "digits.nescio"
     check_writable(report)
-    from nescio.classifier import familiar_set, judge, shifted_sets
+    from nescio.classifier import familiar_set, make_study, shifted_sets
     from nescio.data import load
-    from nescio.report import compose_report, write_report
+    from nescio.report import write_report
     from nescio.training import fit
 
     reporter = make_reporter(quiet=common.quiet)
@@ -49,15 +49,17 @@ def demo(
         reporter=reporter,
     )
     classifier.save(model)
-    judgement = judge(
+    study = make_study(
         classifier,
         familiar_set(classifier, digits),
         shifted_sets(classifier, STRANGE),
         samples=common.samples,
+        name=model.stem,
+        command=f"nescio demo --seed {seed}",
         reporter=reporter,
     )
-    write_report(report, compose_report(classifier, judgement, f"nescio demo --seed {seed}"))
-    print_study(judgement.study)
+    write_report(report, study)
+    print_study(study)
     print_result(f"\nThe report: {report}   Open it in a browser.")
     # After `make demo` the command is in .venv/bin, which is on nobody's path.
     program = "nescio" if shutil.which("nescio") else sys.argv[0]

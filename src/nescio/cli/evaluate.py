@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from nescio.cli.console import make_reporter, print_result
 from nescio.cli.options import Common, StudyOptions
 from nescio.cli.tables import print_study
-from nescio.files import check_output, check_writable
+from nescio.files import check_output
 
 if TYPE_CHECKING:
     from nescio.classifier import Classifier
@@ -54,7 +54,7 @@ def evaluate(
         Allow a model's own network code: module:factory.
     """
     if report is not None:
-        check_writable(report)
+        check_output(report, force=more.force)
     if more.study is not None:
         check_output(more.study, force=more.force)
     from nescio.classifier import (
@@ -95,9 +95,9 @@ def evaluate(
         write_study(more.study, study)
         reporter.note(f"the study is in {more.study}")
     if report is not None:
-        from nescio.report import compose_report, write_report
+        from nescio.report import write_report
 
-        write_report(report, compose_report(classifier, judgement, command))
+        write_report(report, study)
         reporter.note(f"the report is in {report}")
     if as_json:
         print_result(json.dumps(results_json(study), ensure_ascii=False, allow_nan=False))

@@ -59,7 +59,7 @@ class StudyOptions:
     later reports read it."""
 
     force: Annotated[bool, Parameter(negative="")] = False
-    """Overwrite the study if it exists."""
+    """Overwrite the study and the report if they exist."""
 
     corruptions: str | None = None
     """Judge test images in five severities of corruption, too: all, or names with commas, such as

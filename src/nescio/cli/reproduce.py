@@ -26,7 +26,7 @@ def reproduce(
     as_json
         Print one JSON object.
     """
-    from nescio.reproduce import ARTICLE_LOSS
+    from nescio.evaluation.published import ARTICLE_LOSS
     from nescio.reproduce import reproduce as run
 
     result = run(

@@ -1,84 +1,137 @@
-"""Render a report as one self-contained HTML file: no script, no network."""
+"""Render a study as one self-contained HTML file: no script, no network."""
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from nescio.evaluation import Interval
+from nescio.evaluation.calibration import ReliabilityBin, reliability
+from nescio.evaluation.study import Study
 from nescio.files import write_text
-from nescio.inference import Epoch
-from nescio.report.content import Report, percent
+from nescio.report import prose, sections
+from nescio.report.curves import (
+    corruption_graph,
+    reliability_graph,
+    risk_graph,
+    training_graph,
+)
+from nescio.report.galleries import doubt_threshold, galleries, unfamiliar_threshold
+from nescio.report.histograms import Scores, score_graph
+from nescio.report.words import percent
 
-CONFUSION_CLASSES = 30
-"""With more classes the confusion matrix is a list of its largest errors instead."""
-
-CURVE = (300.0, 120.0)
-"""Width and height of a training curve, in user units."""
+RIDGES = 12
+"""Shifted sets in the histograms of scores, at most."""
 
 
-def render_report(report: Report) -> str:
+def render_report(study: Study) -> str:
     """The report as HTML; everything in it that is not markup is escaped."""
     template = _environment().get_template("report.html.jinja")
+    class_bars = sections.class_bars(study)
     return template.render(
-        report=report,
-        evaluation=report.evaluation,
-        confusion=report.confusion.tolist(),
-        small=len(report.classes) <= CONFUSION_CLASSES,
-        largest_errors=largest_errors(report),
-        curves=curves(report.history),
+        study=study,
+        rule=study.rules[0],
+        title=prose.title(study),
+        summary=prose.summary(study),
+        headline=sections.headline(study),
+        model=prose.model(study),
+        figures=sections.figures(study),
+        trade_offs=sections.trade_offs(study),
+        intervals=prose.intervals(study),
+        set_bars=sections.set_bars(study),
+        class_bars=class_bars,
+        largest_share=max((b.refused.value for b in class_bars if b.refused), default=0.0),
+        confusion=sections.confusion(study),
+        rule_rows=sections.rule_rows(study),
+        galleries=galleries(study),
+        article=sections.article_rows(study),
+        provenance=prose.provenance(study),
+        **_graphs(study),
     )
 
 
-def write_report(path: Path, report: Report) -> None:
+def write_report(path: Path, study: Study) -> None:
     """Write the report to ``path``, whole or not at all."""
-    write_text(path, render_report(report))
+    write_text(path, render_report(study))
 
 
-def largest_errors(report: Report, most: int = 20) -> list[tuple[int, str, str]]:
-    """The commonest confusions: how often, true class, answer."""
-    classes = report.classes
-    cells = [
-        (count, classes[row], classes[column])
-        for row, counts in enumerate(report.confusion[:, :-1].tolist())
-        for column, count in enumerate(counts)
-        if row != column and count
+def _graphs(study: Study) -> dict[str, Any]:
+    figures, test = study.rules[0].figures, study.test
+    accepted = figures.accepted_accuracy
+    risk = None if accepted is None else _complement(accepted)
+    return {
+        "risk": risk_graph(figures.curve, figures.coverage.value, risk),
+        "reliability": reliability_graph(_bins(study)),
+        "scores": _scores(study),
+        "corruptions": [
+            (curve, corruption_graph(curve)) for curve in study.curves.values() if curve.grades
+        ],
+        "training": _training(study),
+        "test": test,
+    }
+
+
+def _complement(share: Interval) -> Interval:
+    return Interval(1 - share.value, 1 - share.high, 1 - share.low)
+
+
+def _bins(study: Study) -> tuple[ReliabilityBin, ...]:
+    test = study.test
+    assert test.labels is not None  # noqa: S101 - a test set has labels
+    return reliability(test.confidence, test.predicted == test.labels)
+
+
+def _scores(study: Study) -> list[tuple[str, Markup]]:
+    """Histograms of each score, with what they show."""
+    sets = {study.test.name: study.test, **dict(list(study.shifted.items())[:RIDGES])}
+    answers = {name: own.answers[0] for name, own in sets.items()}
+    familiar = study.test.name
+    doubts = [Scores(name, own.doubt, name == familiar) for name, own in answers.items()]
+    graphs = [
+        (
+            "How doubtful its answers are",
+            score_graph(doubts, doubt_threshold(study), _doubt(study), logarithmic=True),
+        )
     ]
-    return sorted(cells, key=lambda cell: -cell[0])[:most]
+    if study.model.stages and (answers[familiar].nearest >= 0).all():
+        strange = [
+            Scores(name, own.unfamiliarity, name == familiar) for name, own in answers.items()
+        ]
+        graph = score_graph(strange, unfamiliar_threshold(study), "unfamiliarity, in nats")
+        graphs.insert(0, ("How unlike its training images they are", graph))
+    return graphs
 
 
-def curves(history: Sequence[Epoch]) -> list[dict[str, str]]:
-    """Training curves as SVG paths, none for fewer than two passes."""
+def _doubt(study: Study) -> str:
+    """What the rule calls doubt."""
+    record = study.rules[0].record
+    if record.get("kind") == "quantile":
+        return "doubt, 1 less the highest quantile of a class"
+    score = str(record.get("doubt", "error_probability"))
+    return f"doubt, as {score.replace('_', ' ')}"
+
+
+def _training(study: Study) -> list[tuple[str, Markup]]:
+    """Training curves, none for fewer than two passes."""
+    history = study.model.history
     if len(history) < 2:
         return []
-    parts = {
-        "ELBO": [epoch.elbo for epoch in history],
-        "expected log-likelihood": [epoch.log_likelihood for epoch in history],
-        "KL": [epoch.kl for epoch in history],
+    passes = [one.epoch for one in history]
+    series = {
+        "ELBO": [one.elbo for one in history],
+        "expected log-likelihood": [one.log_likelihood for one in history],
+        "KL": [one.kl for one in history],
     }
-    return [_curve(name, values) for name, values in parts.items()]
-
-
-def _curve(name: str, values: Sequence[float]) -> dict[str, str]:
-    width, height = CURVE
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-    points = [
-        f"{i / (len(values) - 1) * width:.1f},{(high - value) / span * height:.1f}"
-        for i, value in enumerate(values)
-    ]
-    return {
-        "name": name,
-        "points": " ".join(points),
-        "first": f"{values[0]:,.4g}",
-        "last": f"{values[-1]:,.4g}",
-        "last_x": points[-1].split(",")[0],
-        "last_y": points[-1].split(",")[1],
-    }
+    graphs = [(name, training_graph(name, passes, own)) for name, own in series.items()]
+    watched = [one.accuracy for one in history if one.accuracy is not None]
+    if len(watched) == len(history):
+        name = "calibration accuracy"
+        graphs.append((name, training_graph(name, passes, watched)))
+    return graphs
 
 
 @cache
@@ -90,10 +143,22 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["png"] = _data_uri
     environment.filters["percent"] = percent
+    environment.filters["number"] = sections.number
+    environment.filters["bracket"] = _bracket
+    environment.globals["css"] = _style()
     return environment
 
 
-def _data_uri(content: bytes) -> Markup:
-    return Markup("data:image/png;base64,") + Markup(b64encode(content).decode())  # noqa: S704 - base64 holds no markup
+def _bracket(words: str) -> Markup:
+    """A figure with its interval a little apart, so that a phone can put it below."""
+    value, bracket, rest = words.partition("[")
+    if not bracket:
+        return escape(words)
+    return Markup('{}<span class="interval">[{}</span>').format(value, rest)
+
+
+def _style() -> Markup:
+    from importlib.resources import files
+
+    return Markup((files("nescio.report") / "templates" / "report.css").read_text("utf-8"))  # noqa: S704

@@ -25,8 +25,8 @@ from nescio.errors import UnreadableImage
 from nescio.files import write_text
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import Decision, Decisions, Reason
-from nescio.report.content import percent
 from nescio.report.thumbnail import Thumbnail, thumbnail
+from nescio.report.words import percent
 
 LIMIT = 200
 """Images on a page, unless told otherwise."""
