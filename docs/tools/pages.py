@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = ROOT / "docs" / "notebooks"
 
+NO_VALUES = "    options:\n      show_attribute_values: false\n"
+"""Tables of constants are told by their docstrings; the values are in the code."""
+
+PICTURE = re.compile(r'(<img [^>]*src="([^"]+\.png)"[^>]*>)')
+
 PACKAGES = (
     "data", "network", "inference", "prediction", "familiarity", "refusal", "evaluation",
     "classifier", "training", "report",
@@ -49,6 +54,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, content in generated().items():
         files.append(File.generated(config, path, content=content))
     return files
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Pictures are wide: each leads to itself in full size, and may be scrolled on a phone."""
+    return PICTURE.sub(r'<a class="picture" href="\2">\1</a>', html)
 
 
 def generated() -> dict[str, str | bytes]:
@@ -90,7 +100,7 @@ def packages() -> str:
         ]  # fmt: skip
         if inner:
             text += f"## nescio.{package}\n\n{summary}\n\n"
-            text += "".join(f"::: nescio.{package}.{name}\n\n" for name in inner)
+            text += "".join(f"::: nescio.{package}.{name}\n{NO_VALUES}\n" for name in inner)
     return text
 
 
