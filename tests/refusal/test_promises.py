@@ -7,7 +7,7 @@ import torch
 from promises import NOWHERE, World, simulate
 from scipy import stats
 
-from nescio.refusal import CalibrationScores, calibrate
+from nescio.refusal import CalibrationScores, calibrate, find_frontier
 
 
 @pytest.mark.parametrize(
@@ -47,47 +47,29 @@ def test_both_gates_share_one_budget() -> None:
     given = scores(999)
     timid = CalibrationScores(given.unfamiliarity, given.doubt / 10, given.top, given.labels)
     rule = calibrate(timid, NOWHERE, max_refusal=0.1)
-    # Rank ceil(1000 * 0.95), then of the 950 that pass rank ceil(951 * 0.95).
-    strangeness = given.unfamiliarity.min(-1).values
-    limit = float(strangeness.sort().values[949])
-    assert rule.unfamiliar == (limit,)
-    assert rule.doubtful == (float(timid.doubt[strangeness <= limit].sort().values[903]),)
-    assert (rule.unfamiliar_share, rule.ambiguous_share) == (0.05, 0.05)
-    assert rule.max_risk is None
-    assert not rule.keeps_promise
-    assert "both gates together refuse at most 10 %" in rule.describe()
-    # What is more likely wrong than right is refused in any case, which no budget bounds.
-    unsure = calibrate(given, NOWHERE, max_refusal=0.1)
-    assert (unsure.doubtful, unsure.ambiguous_share) == ((0.5,), None)
-    assert "together" not in unsure.describe()
-
-
-def test_too_few_images_to_share_leave_all_to_the_first_gate() -> None:
-    # 19 images promise 5 %, but not half of it.
-    rule = calibrate(scores(20), NOWHERE, max_refusal=0.05)
-    assert (rule.unfamiliar_share, rule.ambiguous_share, rule.doubtful) == (0.05, None, (0.5,))
+    assert rule.frontier == find_frontier(
+        given.unfamiliarity.min(-1).values, given.doubt / 10, 0.1, 0.5
+    )
     assert rule.familiarity_gate
+    assert not rule.keeps_promise
+    assert "refuses at most 10 % of familiar images" in rule.describe()
 
 
-def test_with_a_promised_risk_the_first_gate_has_the_whole_budget() -> None:
-    rule = calibrate(scores(999), NOWHERE, max_refusal=0.1, max_risk=0.1)
-    assert (rule.unfamiliar_share, rule.ambiguous_share) == (0.1, None)
+def test_more_hopeless_images_than_the_budget_leave_it_to_the_first_gate() -> None:
+    # Half of these are more likely wrong than right: refused in any case, which no budget bounds.
+    rule = calibrate(scores(999), NOWHERE, max_refusal=0.1)
+    assert (rule.frontier, rule.doubtful) == (None, (0.5,))
+    # Rank ceil(1000 * 0.9) of the calibration images.
+    strangeness = scores(999).unfamiliarity.min(-1).values
+    assert rule.unfamiliar == (float(strangeness.sort().values[899]),)
+    assert "that gate refuses at most 10 %" in rule.describe()
 
 
-def test_the_budget_is_kept_for_new_images() -> None:
-    # On average over calibrations, at most the budget; with distinct scores hardly less.
-    generator = torch.Generator().manual_seed(0)
-    refused = []
-    for _ in range(400):
-        strange, doubt = torch.rand(2, 500 + 2000, generator=generator)
-        labels = torch.zeros(2500, dtype=torch.int64)
-        known = CalibrationScores(strange[:500, None], doubt[:500] / 10, labels[:500], labels[:500])
-        rule = calibrate(known, NOWHERE, max_refusal=0.1)
-        new_strange, new_doubt = strange[500:], doubt[500:] / 10
-        out = (new_strange > rule.unfamiliar[0]) | (new_doubt > rule.doubtful[0])
-        refused.append(float(out.double().mean()))
-    mean = sum(refused) / len(refused)
-    assert 0.09 < mean <= 0.1
+@pytest.mark.parametrize("options", [{"max_risk": 0.1}, {"per_class": True}])
+def test_other_promises_leave_the_whole_budget_to_the_first_gate(options: dict[str, float]) -> None:
+    given = scores(999)
+    timid = CalibrationScores(given.unfamiliarity, given.doubt / 10, given.top, given.labels)
+    assert calibrate(timid, NOWHERE, max_refusal=0.1, **options).frontier is None
 
 
 def test_each_class_has_its_own_threshold() -> None:
@@ -95,7 +77,7 @@ def test_each_class_has_its_own_threshold() -> None:
     rule = calibrate(given, NOWHERE, max_refusal=0.1, per_class=True)
     for c in range(2):
         own = given.unfamiliarity[given.labels == c, c].sort().values
-        assert rule.unfamiliar[c] == float(own[math.ceil(201 * 0.95) - 1])
+        assert rule.unfamiliar[c] == float(own[math.ceil(201 * 0.9) - 1])
 
 
 def test_the_risk_is_promised_for_images_that_pass_the_first_gate() -> None:

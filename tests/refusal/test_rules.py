@@ -13,6 +13,7 @@ from tests_support import calibrated_rule
 from nescio.errors import RuleError
 from nescio.refusal import (
     Decisions,
+    Frontier,
     NeverRefuse,
     QuantileRule,
     Reason,
@@ -114,8 +115,8 @@ def test_never_refuse() -> None:
 def test_the_calibrated_rule_by_hand() -> None:
     sure, unsure = torch.tensor([0.98, 0.01, 0.01]), torch.tensor([0.4, 0.35, 0.25])
     p = torch.stack([sure, sure, unsure, unsure]).expand(2, 4, 3)
-    # Two stages; the output counts half as much as the image. Image 1 is of no class: of class b,
-    # the nearest, it has (2 * 3 + 9) / 3 = 5 nats. Image 2 is as far from every class, and unsure;
+    # Two stages; the output counts 3/4 as much as the image. Image 1 is of no class: of class b,
+    # the nearest, it has (4 * 3 + 3 * 9) / 7 nats. Image 2 is as far from every class, and unsure;
     # image 3 is strange, too.
     near, far = torch.tensor([[0.0, 9, 9], [3.0, 9, 9]]), torch.tensor([[9.0, 3, 9], [9.0, 9, 30]])
     evidence = torch.stack([near, far, torch.ones(2, 3), far])
@@ -123,7 +124,7 @@ def test_the_calibrated_rule_by_hand() -> None:
     unfamiliar, ambiguous = Reason.UNFAMILIAR, Reason.AMBIGUOUS
     assert [d.reason for d in decisions] == [None, unfamiliar, ambiguous, unfamiliar]
     assert [d.proposed for d in decisions] == [("a",), (), ("a", "b", "c"), ()]
-    assert decisions.verdicts.unfamiliarity.tolist() == pytest.approx([1, 5, 1, 5])
+    assert decisions.verdicts.unfamiliarity.tolist() == pytest.approx([9 / 7, 39 / 7, 1, 39 / 7])
     assert (decisions[1].nearest, decisions[1].stage) == ("b", "output")
     assert (decisions[0].nearest, decisions[0].stage) == ("a", "output")
     assert str(decisions[0]) == "a"
@@ -131,8 +132,8 @@ def test_the_calibrated_rule_by_hand() -> None:
         "I don't know (unfamiliar, nearest to b, given away by stage output)"
     )
     assert str(decisions[2]) == "I don't know (ambiguous, between a and b and c)"
-    assert decide(calibrated_rule(5.1, 0.65), p, evidence).refused == 0
-    assert decide(calibrated_rule(5.1, -math.inf), p, evidence).refused == 4
+    assert decide(calibrated_rule(5.6, 0.65), p, evidence).refused == 0
+    assert decide(calibrated_rule(5.6, -math.inf), p, evidence).refused == 4
     off = calibrated_rule(math.inf, images=20)
     assert decide(off, p, evidence)[1].accepted
     assert "too few" in off.describe()
@@ -152,10 +153,32 @@ def test_thresholds_for_each_class() -> None:
     assert "of each class" in rule.describe()
 
 
+STAIRS = Frontier((2.0, 4.0, math.inf), (0.5, 0.1, 0.01), (9, 3, 1), 9)
+SHARED = replace(calibrated_rule(), unfamiliar=(math.inf,), frontier=STAIRS)
+
+
+def test_the_stranger_the_less_doubt_is_allowed() -> None:
+    # One stage and alike against both classes, so the doubt is the network's own.
+    doubt = torch.tensor([0.4, 0.4, 0.05, 0.05, 0.05, 0.005])
+    strange = torch.tensor([2.0, 3.0, 3.0, 5.0, 4.0, 50.0])
+    p = torch.stack([1 - doubt, doubt], -1)[None]
+    decisions = decide(SHARED, p, strange[:, None, None].expand(-1, 1, 2))
+    # 0.4 is refused from the second step on, where 3 others are as strange: of 9 in product that
+    # is as rare as its place there; 0.05 on the last step, where the strangeness is what is rare.
+    unfamiliar = Reason.UNFAMILIAR
+    assert [d.reason for d in decisions] == [None, unfamiliar, None, unfamiliar, None, None]
+    rarer = replace(SHARED, frontier=replace(STAIRS, product=8))
+    assert decide(rarer, p, strange[:, None, None].expand(-1, 1, 2))[1].reason is Reason.AMBIGUOUS
+    ended = replace(STAIRS, edges=(2.0, 4.0, 6.0))
+    rule = replace(SHARED, frontier=ended, unfamiliar=(ended.end,))
+    assert decide(rule, p, strange[:, None, None].expand(-1, 1, 2))[5].reason is unfamiliar
+
+
 @pytest.mark.parametrize(
     "rule",
     [
         QuantileRule(0.5, 0.2),
+        SHARED,
         NeverRefuse(),
         calibrated_rule(0.25),
         calibrated_rule(math.inf, -math.inf, max_risk=0.01),

@@ -9,7 +9,14 @@ from scipy.stats import betabinom, binom
 from tests_support import calibrated_rule
 from torch import Tensor
 
-from nescio.refusal import NeverRefuse, QuantileRule, Rule, looks_before
+from nescio.refusal import (
+    CalibratedRule,
+    Frontier,
+    NeverRefuse,
+    QuantileRule,
+    Rule,
+    looks_before,
+)
 from nescio.refusal.sequential import mean_is_settled, share_is_settled
 
 TOTAL = 100
@@ -75,7 +82,10 @@ def evidence(images: int) -> Tensor:
 def outcome(rule: Rule, probabilities: Tensor) -> Tensor:
     verdicts = rule(probabilities, evidence(probabilities.shape[1]))
     refused = verdicts.ambiguous | verdicts.unfamiliar
-    return torch.where(refused, -1 - verdicts.unfamiliar.long(), verdicts.top)
+    # Where both scores share a budget, which of them is the rarer is not waited for.
+    shared = isinstance(rule, CalibratedRule) and rule.frontier is not None
+    reason = torch.zeros_like(verdicts.top) if shared else verdicts.unfamiliar.long()
+    return torch.where(refused, -1 - reason, verdicts.top)
 
 
 RULES = [
@@ -86,6 +96,9 @@ RULES = [
     calibrated_rule(0.05, 0.1),
     calibrated_rule(math.inf, 0.7, max_risk=0.2),
     replace(calibrated_rule(), doubtful=(0.5, 0.1, -math.inf, 0.2, 0.3), max_risk=0.2),
+    replace(
+        calibrated_rule(0.9), frontier=Frontier((0.3, 0.6, 0.9), (0.5, 0.2, 0.05), (9, 3, 1), 9)
+    ),
 ]
 
 

@@ -60,7 +60,7 @@ def test_no_gate_and_a_gate_for_each_class() -> None:
     assert axis.get_xlim() == (0.0, ROOM * 2.0)
     assert len(axis.lines) == 1
     assert "refused" not in " ".join(words(axis))
-    axis = draw(Reference(FAMILIAR, 5.0, per_class=True), 1.0).axes[-1]
+    axis = draw(Reference(FAMILIAR, 5.0, partly=True), 1.0).axes[-1]
     assert words(axis)[0] == "always refused beyond"
     nothing = draw(Reference(torch.zeros(3), math.inf), 0.0).axes[-1]
     assert nothing.get_xlim()[1] > 0
@@ -83,7 +83,7 @@ def test_what_a_rule_holds_images_against(classifier: nescio.Classifier) -> None
     several = replace(calibrated_rule(), unfamiliar=(1.0, 3.0, 2.0))
     own = Reference.of(classifier, several)
     assert own is not None
-    assert (own.threshold, own.per_class) == (3.0, True)
+    assert (own.threshold, own.partly) == (3.0, True)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_a_rule_holds_images_against(classifier: nescio.Classifier) -> None
 )
 def test_nothing_overlaps(classes: int, count: int) -> None:
     strange = 123.456
-    figure = draw(Reference(torch.linspace(0, 4, count), 5.0, per_class=True), strange, classes)
+    figure = draw(Reference(torch.linspace(0, 4, count), 5.0, partly=True), strange, classes)
     figure.draw_without_rendering()
     canvas = figure.bbox
     axes = [axis for axis in figure.axes if axis.get_visible()]

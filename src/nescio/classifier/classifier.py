@@ -296,7 +296,10 @@ class Classifier:
         return Decisions(
             classes=self.classes,
             verdicts=verdicts,
-            forced=forced_labels(
+            # A rule that knows how familiar each class is answers by that, too.
+            forced=verdicts.top
+            if rule.needs_evidence
+            else forced_labels(
                 logits.cpu(), probabilities, self.recipe.forced, self.recipe.forced_samples
             ),
             probability=mean_probability(probabilities),

@@ -12,7 +12,7 @@ from nescio.data import Preprocessing
 from nescio.errors import ModelFileError, NescioError
 from nescio.inference import Recipe
 from nescio.refusal import rule_from_json
-from nescio.refusal.calibrated import ASSUMPTION
+from nescio.refusal.wording import ASSUMPTION
 
 
 def describe_model(path: Path) -> dict[str, str]:

@@ -38,11 +38,11 @@ from nescio.inference import SCALE_MAPS, Epoch, MeanField, Recipe
 from nescio.network import OWN, NetworkSpec, build, lay_out
 from nescio.refusal import CalibratedRule, rule_from_json
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Raised when an older nescio could misread what a newer one wrote."""
 
-OLDEST_FORMAT = 4
-"""Models of earlier formats hold no familiarity model, or one of another kind."""
+OLDEST_FORMAT = 5
+"""Models of earlier formats hold no familiarity model, or one or a rule of another kind."""
 
 
 def save_model(classifier: Classifier, path: Path) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 
@@ -57,8 +59,13 @@ for _command in (demo, train, calibrate, evaluate, predict, info, reproduce):
     app.command(_command)
 
 
+ASK_AGAIN_SECONDS = 0.05
+"""How soon a dropped Ctrl-C is raised again."""
+
+
 def run() -> None:
     """The entry point of the ``nescio`` command."""
+    sys.unraisablehook = _keep_interrupts
     sys.exit(main(sys.argv[1:]))
 
 
@@ -76,6 +83,18 @@ def main(arguments: Sequence[str]) -> int:
     except BaseException as error:  # noqa: BLE001 - the last net: each kind has its status
         return _tell(error)
     return status if isinstance(status, int) else 0
+
+
+def _keep_interrupts(dropped: sys.UnraisableHookArgs) -> None:
+    """Raise Ctrl-C again: Python drops one that falls into a finaliser or a callback."""
+    if not issubclass(dropped.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(dropped)
+        return
+    # A real signal, so that it wakes what waits.
+    main_thread = threading.main_thread().ident
+    again = threading.Timer(ASK_AGAIN_SECONDS, signal.pthread_kill, (main_thread, signal.SIGINT))
+    again.daemon = True
+    again.start()
 
 
 def _tell(error: BaseException) -> int:

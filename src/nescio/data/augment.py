@@ -12,8 +12,8 @@ from torch import Tensor
 from nescio.errors import UsageError
 
 FORMS = (
-    "auto, none, or shift:PIXELS, rotate:DEGREES, zoom:SHARE, shear:SHARE, bend:PIXELS and flip, "
-    "joined by commas"
+    "auto, none, or shift:PIXELS, rotate:DEGREES, zoom:SHARE, shear:SHARE, bend:PIXELS, "
+    "wild:SHARE, hide:SHARE and flip, joined by commas"
 )
 """What ``--augment`` may be."""
 
@@ -31,6 +31,10 @@ class Augmentation:
         bend: The standard deviation, in pixels, by which places move against their
             surroundings, smoothly (Simard, Steinkraus & Platt 2003, *Best practices for
             convolutional neural networks*).
+        wild: The share of images that are turned, zoomed and slanted up to :data:`WILDER` times
+            as much, so that the network has seen what it may not know well.
+        hide: The share of images in which a rectangle is hidden: black, or any grey (Zhong et
+            al. 2020, *Random erasing data augmentation*).
     """
 
     shift: float = 0.0
@@ -39,6 +43,8 @@ class Augmentation:
     flip: bool = False
     shear: float = 0.0
     bend: float = 0.0
+    wild: float = 0.0
+    hide: float = 0.0
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Other images ``(n, K, H, W)`` for those of ``x``, float32.
@@ -55,15 +61,34 @@ class Augmentation:
             mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
             return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
         draws = torch.rand(len(x), 6, generator=generator) * 2 - 1
-        angle = draws[:, 0] * math.radians(self.rotate)
-        size = 1 / (1 + draws[:, 1] * self.zoom)
+        wild = torch.rand(len(x), generator=generator) < self.wild
+        more = torch.where(wild, WILDER, 1.0)
+        angle = draws[:, 0] * math.radians(self.rotate) * more
+        size = 1 / (1 + draws[:, 1] * (self.zoom * more).clamp_max(MOST_ZOOM))
         across = torch.where(draws[:, 2] < 0, -size, size) if self.flip else size
         turn = torch.stack(
             [angle.cos() * across, -angle.sin() * size, angle.sin() * across, angle.cos() * size], 1
         ).view(len(x), 2, 2)
         slant = torch.eye(2).repeat(len(x), 1, 1)
-        slant[:, 0, 1] = draws[:, 5] * self.shear
-        return warp(x, turn @ slant, draws[:, 3:5] * self.shift, self._bends(x, generator))
+        slant[:, 0, 1] = draws[:, 5] * self.shear * more
+        moved = warp(x, turn @ slant, draws[:, 3:5] * self.shift, self._bends(x, generator))
+        return self._hidden(moved, generator)
+
+    def _hidden(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """``x`` with a rectangle covered in a share of the images."""
+        if self.hide == 0:
+            return x
+        draws = torch.rand(len(x), 6, generator=generator)
+        low, high = HIDDEN_SIDES
+        covered = (draws[:, 0] < self.hide)[:, None, None]
+        for axis, length in enumerate(x.shape[-2:]):
+            size = (low + draws[:, 1 + axis] * (high - low)) * length
+            middle = draws[:, 3 + axis] * length
+            away = (torch.arange(length) + 0.5 - middle[:, None]).abs()
+            covered = covered & (away < size[:, None] / 2).unsqueeze(2 - axis)
+        # As often black as any grey: in most images of this kind black is what is behind.
+        grey = (2 * draws[:, 5] - 1).clamp_min(0.0).to(x.device)
+        return torch.where(covered.to(x.device)[:, None], grey[:, None, None, None], x)
 
     def _bends(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
         """How far each place moves, ``(n, 2, H, W)`` in pixels, across first."""
@@ -72,6 +97,15 @@ class Augmentation:
         knots = torch.randn(len(x), 2, BENDS, BENDS, generator=generator) * self.bend
         return F.interpolate(knots, size=x.shape[-2:], mode="bicubic", align_corners=True)
 
+
+WILDER = 4.5
+"""How much further wild images are turned, zoomed and slanted: 45 degrees instead of 10."""
+
+MOST_ZOOM = 0.6
+"""Where images are wildly zoomed, at most by so much."""
+
+HIDDEN_SIDES = (0.15, 0.5)
+"""The smallest and largest side of a hidden rectangle, as a share of the image's."""
 
 BENDS = 6
 """Places along a side that move independently when an image is bent."""

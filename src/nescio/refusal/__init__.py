@@ -1,7 +1,7 @@
 """Refusal: scores, rules, calibration, and the decisions that come out.
 
 Read in this order: :mod:`decisions`, :mod:`scores`, :mod:`sequential`, :mod:`calibration`,
-:mod:`risk`, :mod:`calibrated`, :mod:`rules`.
+:mod:`risk`, :mod:`frontier`, :mod:`calibrated`, :mod:`wording`, :mod:`rules`.
 Scores and rules are pure functions of the sampled probabilities ``(S, N, C)`` and of the
 evidence ``(N, L, C)`` on how familiar the images are.
 """
@@ -9,6 +9,7 @@ evidence ``(N, L, C)`` on how familiar the images are.
 from nescio.refusal.calibrated import CalibratedOn, CalibratedRule, CalibrationScores, calibrate
 from nescio.refusal.calibration import conformal_threshold, images_needed
 from nescio.refusal.decisions import Decision, Decisions, Reason, Verdicts
+from nescio.refusal.frontier import Frontier, find_frontier
 from nescio.refusal.risk import calibration_needed, certify, check_promise
 from nescio.refusal.rules import (
     NeverRefuse,
@@ -41,6 +42,7 @@ __all__ = [
     "CalibrationScores",
     "Decision",
     "Decisions",
+    "Frontier",
     "NeverRefuse",
     "QuantileRule",
     "Reason",
@@ -55,6 +57,7 @@ __all__ = [
     "entropy",
     "error_probability",
     "expected_entropy",
+    "find_frontier",
     "images_needed",
     "joint_probability",
     "looks_before",

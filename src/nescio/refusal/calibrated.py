@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from nescio.errors import RuleError
-from nescio.refusal.calibration import conformal_threshold, images_needed
+from nescio.refusal.calibration import conformal_threshold
 from nescio.refusal.decisions import Verdicts
-from nescio.refusal.risk import Certificate, certify, risk_bound
+from nescio.refusal.frontier import Frontier, find_frontier
+from nescio.refusal.risk import Certificate, certify
 from nescio.refusal.scores import (
     DOUBTS,
     class_unfamiliarity,
@@ -22,6 +23,7 @@ from nescio.refusal.scores import (
     stage_weights,
 )
 from nescio.refusal.sequential import mean_is_settled
+from nescio.refusal.wording import ASSUMPTION, describe
 
 DOUBT = "error_probability"
 """The score of ambiguity. On held-out training images none of those in
@@ -62,8 +64,10 @@ class CalibratedRule:
     all but a share of the calibration images. *Ambiguous*: an answer more doubtful than a
     threshold, by the networks and the familiarity with each class together
     (:func:`nescio.refusal.scores.joint_probability`); either one under which a risk is
-    promised, or, where none is asked for, one that refuses the most doubtful familiar images
-    and what is more likely wrong than right.
+    promised, or, where none is asked for, one that refuses what is more likely wrong than
+    right. Where no risk is promised both share one budget: the stranger an image, the less
+    doubt is allowed (:mod:`nescio.refusal.frontier`), and the rarer of the two scores is the
+    reason.
 
     Attributes:
         unfamiliar: Thresholds on the unfamiliarity, in nats: one, or one for each class.
@@ -71,12 +75,11 @@ class CalibratedRule:
         doubtful: Thresholds on the doubt: one, or one for each class answered. Minus infinity
             where no threshold keeps the promise, so that nothing is answered.
         doubt: The score, of :data:`nescio.refusal.scores.DOUBTS`.
+        frontier: How much doubt is allowed at which unfamiliarity; ``None`` where the gates are
+            set one by one: a risk is promised, or refusals for each class, or there are too few
+            images, or too many that are more likely wrong than right.
         max_refusal: The share of familiar images that may be refused: by both gates together,
-            or, where the second is set otherwise (``ambiguous_share`` is ``None``), by the first.
-        unfamiliar_share: What of it is the first gate's.
-        ambiguous_share: What the second gate may refuse of the images that pass the first;
-            ``None`` where a promised risk sets it, where there are too few images to share, or
-            where more of them are more likely wrong than right (Chow 1970).
+            or by the first alone where there is no ``frontier``.
         max_risk: The promised error rate among accepted familiar images; ``None`` for none.
         confidence: With which it is promised.
         accepted: Calibration images behind the promise of each entry of ``doubtful``.
@@ -87,9 +90,8 @@ class CalibratedRule:
     unfamiliar: tuple[float, ...]
     doubtful: tuple[float, ...]
     doubt: str
+    frontier: Frontier | None
     max_refusal: float
-    unfamiliar_share: float
-    ambiguous_share: float | None
     max_risk: float | None
     confidence: float
     accepted: tuple[int, ...]
@@ -105,17 +107,20 @@ class CalibratedRule:
         """Refuse what is unfamiliar, then what is ambiguous."""
         by_class = _by_class(evidence)
         strangeness, nearest = by_class.min(-1)
-        unfamiliar = self._unfamiliar(by_class)
         joint = joint_probability(probabilities, by_class)
         mean = mean_probability(joint)
         top_probability, top = mean.max(-1)
         doubt = DOUBTS[self.doubt](joint)
+        refused = doubt > self._limits(strangeness, doubt, top)
+        unfamiliar = self._unfamiliar(by_class)
+        if self.frontier is not None:
+            unfamiliar = unfamiliar | (refused & self.frontier.stranger(strangeness, doubt))
         # A class at least half as probable as the best is a real alternative to it.
         proposed = (mean >= 0.5 * top_probability[:, None]) & ~unfamiliar[:, None]
         return Verdicts(
             top=top,
             proposed=proposed,
-            ambiguous=(doubt > self._limits(top, doubt)) & ~unfamiliar,
+            ambiguous=refused & ~unfamiliar,
             unfamiliar=unfamiliar,
             ambiguity=doubt,
             unfamiliarity=strangeness,
@@ -126,21 +131,30 @@ class CalibratedRule:
     def _unfamiliar(self, by_class: Tensor) -> Tensor:
         return (by_class > torch.tensor(self.unfamiliar, dtype=by_class.dtype)).all(-1)
 
-    def _limits(self, top: Tensor, like: Tensor) -> Tensor:
-        limits = torch.tensor(self.doubtful, dtype=like.dtype)
-        return limits if len(limits) == 1 else limits[top]
+    def _limits(self, strangeness: Tensor, doubt: Tensor, top: Tensor) -> Tensor:
+        """The doubt that is allowed for each image, ``(N,)``."""
+        if self.frontier is not None:
+            return self.frontier.allowed(strangeness).to(doubt)
+        limits = torch.tensor(self.doubtful, dtype=doubt.dtype)
+        return limits[top] if len(limits) > 1 else limits.expand(len(doubt))
 
     def settled(
         self, probabilities: Tensor, evidence: Tensor | None, total: int, error: float
     ) -> Tensor:
-        """Where the image is unfamiliar, or it is settled which class is answered, or none."""
+        """Where the image is unfamiliar, or it is settled which class is answered, or none.
+
+        With a shared budget the reason of a settled refusal may still change.
+        """
         by_class = _by_class(evidence)
         unfamiliar = self._unfamiliar(by_class)
         if self.doubt != "error_probability":
             return unfamiliar
         probabilities = joint_probability(probabilities, by_class)
-        limits = 1.0 - torch.tensor(self.doubtful, dtype=probabilities.dtype).clamp(-1.0, 2.0)
-        limits = limits.to(probabilities.device)
+        if self.frontier is not None:
+            allowed = self.frontier.allowed(by_class.min(-1).values)[:, None]
+        else:
+            allowed = torch.tensor(self.doubtful)
+        limits = 1.0 - allowed.to(probabilities).clamp(-1.0, 2.0)
         _, sure = mean_is_settled(probabilities, total, limits, error, 0.0)
         unsure, _ = mean_is_settled(probabilities, total, limits, error, 1.0)
         # With a limit below a half several classes could pass it: the best must be known.
@@ -160,7 +174,7 @@ class CalibratedRule:
     @property
     def familiarity_gate(self) -> bool:
         """Whether there were enough calibration images for the first gate."""
-        return any(math.isfinite(limit) for limit in self.unfamiliar)
+        return self.frontier is not None or any(math.isfinite(t) for t in self.unfamiliar)
 
     @property
     def keeps_promise(self) -> bool:
@@ -174,55 +188,7 @@ class CalibratedRule:
 
     def describe(self) -> str:
         """The rule and its promises in plain sentences."""
-        return " ".join([self._familiarity_in_words(), self._ambiguity_in_words(), ASSUMPTION])
-
-    def _familiarity_in_words(self) -> str:
-        share, images = _percent(self.unfamiliar_share), self.calibrated_on.images
-        if not self.familiarity_gate:
-            return (
-                f"Nothing is refused as unfamiliar: {images} calibration images are too few to "
-                f"promise at most {share} of familiar images."
-            )
-        whose = "of the familiar images of each class" if self.per_class else "of familiar images"
-        return (
-            "An image is refused as unfamiliar when, judged by all stages of the network, it is "
-            f"stranger than its {images} calibration images allow; that gate refuses at most "
-            f"{share} {whose}, on average over calibrations."
-        )
-
-    def _ambiguity_in_words(self) -> str:
-        if self.max_risk is None:
-            return self._doubt_in_words()
-        risk, confidence = _percent(self.max_risk), _percent(self.confidence)
-        if not self.keeps_promise:
-            return (
-                f"No valid threshold: none promises at most {risk} errors with {confidence} "
-                "confidence, so nothing is answered."
-            )
-        if len(self.doubtful) > 1:
-            silent = sum(t == -math.inf for t in self.doubtful)
-            rest = f" ({silent} classes, without a valid threshold, are never answered)"
-            return (
-                f"Of familiar images answered with any one class at most {risk} are wrong, with "
-                f"{confidence} confidence for all classes at once{rest if silent else ''}."
-            )
-        bound = risk_bound(self.errors[0], self.accepted[0], self.confidence)
-        return (
-            f"Of familiar images that are answered at most {risk} are wrong, with {confidence} "
-            f"confidence: of {self.accepted[0]:,} calibration images accepted {self.errors[0]} "
-            f"were wrong, which bounds the error rate by {100 * bound:.2g} %."
-        )
-
-    def _doubt_in_words(self) -> str:
-        limit, score = max(self.doubtful), self.doubt.replace("_", " ")
-        words = f"It is refused as ambiguous when its {score} is above {limit:.3g}"
-        if self.ambiguous_share is None:
-            return f"{words}; no error rate is promised (--max-risk)."
-        return (
-            f"{words}, as at most {_percent(self.ambiguous_share)} of the familiar images that "
-            f"pass are; both gates together refuse at most {_percent(self.max_refusal)}. No error "
-            "rate is promised (--max-risk)."
-        )
+        return describe(self)
 
     def to_json(self) -> dict[str, Any]:
         """The rule as JSON; a threshold that lets all pass is "all", one that lets none "none"."""
@@ -231,6 +197,7 @@ class CalibratedRule:
             **asdict(self),
             "unfamiliar": [_limit_to_json(t) for t in self.unfamiliar],
             "doubtful": [_limit_to_json(t) for t in self.doubtful],
+            "frontier": None if self.frontier is None else _frontier_to_json(self.frontier),
             "accepted": list(self.accepted),
             "errors": list(self.errors),
             "assumption": ASSUMPTION,
@@ -241,14 +208,13 @@ class CalibratedRule:
         """What :meth:`to_json` wrote."""
         if record["doubt"] not in DOUBTS:
             raise RuleError(f"unknown score of ambiguity {record['doubt']!r}")
-        risk, share = record["max_risk"], record["ambiguous_share"]
+        risk, frontier = record["max_risk"], record["frontier"]
         return CalibratedRule(
             tuple(_limit_from_json(t) for t in record["unfamiliar"]),
             tuple(_limit_from_json(t) for t in record["doubtful"]),
             str(record["doubt"]),
+            None if frontier is None else _frontier_from_json(frontier),
             float(record["max_refusal"]),
-            float(record["unfamiliar_share"]),
-            None if share is None else float(share),
             None if risk is None else float(risk),
             float(record["confidence"]),
             tuple(int(n) for n in record["accepted"]),
@@ -269,12 +235,6 @@ def _weightiest(evidence: Tensor | None, nearest: Tensor) -> Tensor:
     stages = evidence.shape[1]
     against = evidence.gather(2, nearest[:, None, None].expand(-1, stages, 1))[..., 0]
     return (against * stage_weights(stages)).argmax(1)
-
-
-ASSUMPTION = (
-    "Promises hold for images that are exchangeable with the calibration images; that others are "
-    "refused is measured, not promised."
-)
 
 
 @dataclass(frozen=True)
@@ -309,9 +269,11 @@ def calibrate(
 ) -> CalibratedRule:
     """Set both gates.
 
-    The familiarity gate comes first; given its threshold the images that pass are again
-    exchangeable, and the second gate is set by those: by the risk to promise, for which the
-    first gate has the whole budget of refusals; or else both gates have half of it.
+    Without a risk to promise both share the budget of refusals, see
+    :func:`nescio.refusal.frontier.find_frontier`. Else the familiarity gate comes first and has
+    the whole budget; given its threshold the images that pass are again exchangeable, and the
+    second gate is set by those: by the risk, or so that nothing is answered that is more likely
+    wrong than right.
 
     Args:
         scores: Of the calibration images.
@@ -326,16 +288,20 @@ def calibrate(
     Raises:
         RuleError: A share is outside (0, 1).
     """
-    share, rest = _shares(scores, max_refusal, max_risk, per_class=per_class)
-    unfamiliar = _unfamiliar_limits(scores, share, per_class=per_class)
+    most_doubt = 0.5 if doubt == "error_probability" else math.inf
+    strangeness = scores.unfamiliarity.min(-1).values
+    frontier = None
+    if max_risk is None and not per_class:
+        frontier = find_frontier(strangeness, scores.doubt, max_refusal, most_doubt)
+    if frontier is None:
+        unfamiliar = _unfamiliar_limits(scores, max_refusal, per_class=per_class)
+    else:
+        unfamiliar = (frontier.end,)
     limits = torch.tensor(unfamiliar, dtype=scores.unfamiliarity.dtype)
     passes = (scores.unfamiliarity <= limits).any(-1)
     certificates: list[Certificate | None] = []
     if max_risk is None:
-        limit = math.inf if rest is None else conformal_threshold(scores.doubt[passes], rest)
-        if doubt == "error_probability" and limit > 0.5:
-            limit, rest = 0.5, None
-        doubtful: tuple[float, ...] = (limit,)
+        doubtful: tuple[float, ...] = (most_doubt,)
     else:
         wrong = scores.top != scores.labels
         classes = range(scores.unfamiliarity.shape[1])
@@ -350,27 +316,14 @@ def calibrate(
         unfamiliar=unfamiliar,
         doubtful=doubtful,
         doubt=doubt,
+        frontier=frontier,
         max_refusal=max_refusal,
-        unfamiliar_share=share,
-        ambiguous_share=rest,
         max_risk=max_risk,
         confidence=confidence,
         accepted=tuple(0 if c is None else c.accepted for c in certificates),
         errors=tuple(0 if c is None else c.errors for c in certificates),
         calibrated_on=calibrated_on,
     )
-
-
-def _shares(
-    scores: CalibrationScores, max_refusal: float, max_risk: float | None, *, per_class: bool
-) -> tuple[float, float | None]:
-    """The first gate's part of the budget, and the second's where it has one."""
-    classes = scores.unfamiliarity.shape[1]
-    counts = torch.bincount(scores.labels, minlength=classes)
-    images = int(counts.min()) if per_class else len(scores.labels)
-    if max_risk is not None or images < images_needed(max_refusal / 2):
-        return max_refusal, None
-    return max_refusal / 2, max_refusal / 2
 
 
 def _unfamiliar_limits(
@@ -395,5 +348,14 @@ def _limit_from_json(limit: float | str) -> float:
     return {"all": math.inf, "none": -math.inf}[limit] if isinstance(limit, str) else float(limit)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:g} %"
+def _frontier_to_json(frontier: Frontier) -> dict[str, Any]:
+    return {**asdict(frontier), "edges": [_limit_to_json(edge) for edge in frontier.edges]}
+
+
+def _frontier_from_json(record: Mapping[str, Any]) -> Frontier:
+    return Frontier(
+        tuple(_limit_from_json(edge) for edge in record["edges"]),
+        tuple(float(limit) for limit in record["limits"]),
+        tuple(int(rank) for rank in record["ranks"]),
+        int(record["product"]),
+    )

@@ -106,7 +106,7 @@ DOUBTS: Mapping[str, Callable[[Tensor], Tensor]] = {
 """Scores of ambiguity, ``(S, N, C)`` to ``(N,)``, larger where the answer is less sure."""
 
 
-BETWEEN, OUTPUT = 0.05, 0.5
+BETWEEN, OUTPUT = 0.05, 0.75
 """What a stage between the image and the output weighs, and the output, beside the image. What is
 between mixes what the ends tell apart, and all that is learned was fitted to the very images that
 it is compared with (docs/refusal.md has the figures)."""

@@ -12,7 +12,7 @@ from nescio.classifier import Classifier, Judgement
 from nescio.data import ImageSet
 from nescio.evaluation import Evaluation
 from nescio.refusal import Decision, Decisions, rule_from_json
-from nescio.refusal.calibrated import ASSUMPTION
+from nescio.refusal.wording import ASSUMPTION
 from nescio.report.content import (
     Card,
     Gallery,

@@ -27,13 +27,13 @@ class Reference:
     Attributes:
         unfamiliarity: ``(M,)``, of the calibration images, in nats.
         threshold: What is beyond it is refused as unfamiliar; infinite where nothing is.
-        per_class: Whether each class has a threshold of its own. ``threshold`` is the largest
-            then, and what lies before it may be refused, too.
+        partly: Whether what lies before ``threshold`` may be refused as unfamiliar, too: with
+            enough doubt beside, or by the threshold of its class.
     """
 
     unfamiliarity: Tensor
     threshold: float
-    per_class: bool = False
+    partly: bool = False
 
     @staticmethod
     def of(classifier: Classifier, rule: Rule) -> Reference | None:
@@ -41,7 +41,8 @@ class Reference:
         if classifier.reference is None or not isinstance(rule, CalibratedRule):
             return None
         limits = rule.unfamiliar
-        return Reference(classifier.reference, max(limits), per_class=len(limits) > 1)
+        partly = rule.frontier is not None or len(limits) > 1
+        return Reference(classifier.reference, max(limits), partly)
 
     @property
     def edge(self) -> float:
@@ -92,7 +93,7 @@ def _draw_threshold(axis: Axes, reference: Reference, edge: float) -> None:
     axis.text(
         reference.threshold / edge,
         1.06,
-        f"{'always ' if reference.per_class else ''}refused beyond",
+        f"{'always ' if reference.partly else ''}refused beyond",
         transform=axis.transAxes,
         ha="left",
         va="bottom",
