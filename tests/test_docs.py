@@ -18,6 +18,7 @@ import pages
 import pytest
 
 import nescio
+from nescio.classifier.modelfile import FORMAT_VERSION
 from nescio.cli.app import app, main
 from nescio.inference import Recipe
 
@@ -158,6 +159,12 @@ def test_the_json_that_is_shown_has_the_fields_of_the_json_that_is_printed(
     named = {name for field in fields for name in re.findall(r"[\w.]+", field)}
     assert set(printed[0]) - {"scores"} <= named
     assert {f"scores.{name}" for name in printed[0]["scores"]} <= named
+
+
+def test_the_page_on_the_model_file_is_about_the_format_that_is_written() -> None:
+    text = (DOCS / "reference/model-file.md").read_text()
+    assert f"This page is format {FORMAT_VERSION};" in text
+    assert f"| `format` | {FORMAT_VERSION} |" in text
 
 
 def test_every_public_name_is_in_the_python_reference_once() -> None:
