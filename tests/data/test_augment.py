@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nescio.data import Augmentation, parse_augmentation, suitable_augmentation
+from nescio.data.augment import HIDDEN_SIDES, WILDER
 from nescio.errors import UsageError
 
 
@@ -139,5 +140,41 @@ def test_what_suits_a_set(data: str, flips: bool) -> None:
      "shift:1,shift:2", "none,flip"],
 )  # fmt: skip
 def test_descriptions_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="--augment"):
+        parse_augmentation(text)
+
+
+def test_wild_images_are_turned_further() -> None:
+    x = torch.zeros(4000, 1, 21, 21)
+    x[:, :, 9:12, 15:18] = 1.0  # right of the middle
+    turned = Augmentation(rotate=20, wild=0.25)(x, seeded())
+    place = centre(turned)
+    angle = torch.atan2(place[:, 0], place[:, 1]).rad2deg().abs()
+    assert 80 < float(angle.max()) <= 20 * WILDER + 1
+    # Uniform up to 20 degrees, and in a quarter of the images up to 90.
+    beyond = float((angle > 21).float().mean())
+    assert beyond == pytest.approx(0.25 * (1 - 21 / 90), abs=0.03)
+
+
+def test_hidden_rectangles() -> None:
+    x = torch.full((4000, 2, 20, 30), 0.7)
+    hidden = Augmentation(hide=0.5)(x, seeded())
+    covered = (hidden - 0.7).abs() > 1e-4
+    assert bool((covered[:, 0] == covered[:, 1]).all())
+    some = covered[:, 0].flatten(1).any(1)
+    # A rectangle may lie across the border, but its middle is inside, so part of it is seen.
+    assert float(some.float().mean()) == pytest.approx(0.5, abs=0.03)
+    rows, columns = covered[:, 0].any(2).sum(1), covered[:, 0].any(1).sum(1)
+    assert int(rows.max()) <= HIDDEN_SIDES[1] * 20 + 1
+    assert int(columns.max()) <= HIDDEN_SIDES[1] * 30 + 1
+    # Covered is a full rectangle, of one grey: black in half of the images.
+    assert bool((covered[:, 0].flatten(1).sum(1) == rows * columns).all())
+    grey = torch.where(covered[:, 0], hidden[:, 0], 0.0).flatten(1).amax(1)[some]
+    assert float((grey == 0).float().mean()) == pytest.approx(0.5, abs=0.04)
+    assert float(grey.max()) > 0.95
+
+
+@pytest.mark.parametrize("text", ["wild:1.5", "hide:2", "hide", "wild:0"])
+def test_shares_that_cannot_be(text: str) -> None:
     with pytest.raises(UsageError, match="--augment"):
         parse_augmentation(text)

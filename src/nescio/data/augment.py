@@ -179,6 +179,9 @@ def parse_augmentation(text: str) -> Augmentation:
         amounts[name] = 1.0 if name == "flip" else _amount(text, amount)
     if amounts.get("zoom", 0.0) >= 1:
         raise UsageError(f"--augment {text}: zoom must be below 1")
+    for name in ("wild", "hide"):
+        if amounts.get(name, 0.0) > 1:
+            raise UsageError(f"--augment {text}: {name} is a share of the images, at most 1")
     flip = amounts.pop("flip", 0.0) > 0
     return Augmentation(**amounts, flip=flip)
 
