@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS := $(VENV)/.docs
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow check format lint types layers coverage reproduce bench ways clean help
+.PHONY: demo test test-slow check format lint types layers coverage reproduce bench ways docs docs-serve notebooks clean help
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,8 +50,17 @@ bench: $(STAMP) ## Measure nescio beside its peers (about fifteen minutes; a qui
 ways: $(STAMP) ## The article's four ways to do better, on MNIST (hours on two cores)
 	$(BIN)/python benchmarks/ways.py --data mnist
 
+docs: $(DOCS) ## Build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-serve: $(DOCS) ## Show the site while it is written, at http://127.0.0.1:8000
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
+
+notebooks: $(STAMP) ## Run the notebooks and keep what they show (about two minutes)
+	$(BIN)/python docs/tools/run_notebooks.py
+
 clean: ## Remove what was made
-	rm -rf $(VENV) .bench-peers demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .bench-peers demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # PyTorch's CPU build first and by itself: pip must never choose another one for it.
 $(STAMP): pyproject.toml constraints.txt
@@ -60,3 +70,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch -c constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@touch $(STAMP)
+
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
+	@touch $(DOCS)
