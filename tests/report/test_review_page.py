@@ -207,6 +207,10 @@ def test_damaged_storage_is_no_failure(visit: Open, review: Review) -> None:
     for kept in ("{", "7", '[99, "puma", 1.5, -1, {"a": 1}, 2]'):
         page.evaluate("([key, kept]) => localStorage.setItem(key, kept)", [key, kept])
         page.reload()
+        # Chromium tells a new page of what was stored a little later.
+        seen = "([key, kept]) => localStorage.getItem(key) === kept"
+        page.wait_for_function(seen, arg=[key, kept])
+        page.reload()
     assert states(page) == ["", "", "", "", "", "Labelled Cow"]
 
 
