@@ -128,7 +128,7 @@ def _answers(rule: CalibratedRule, population: CalibrationScores) -> tuple[Tenso
     familiar = (population.unfamiliarity <= torch.tensor(rule.unfamiliar)).any(-1)
     if rule.frontier is not None:
         allowed = rule.frontier.allowed(population.unfamiliarity.min(-1).values)
-        return familiar, population.doubt <= allowed
+        return familiar, familiar & (population.doubt <= allowed)
     limits = torch.tensor(rule.doubtful)
     limits = limits if len(limits) == 1 else limits[population.top]
     return familiar, familiar & (population.doubt <= limits)

@@ -117,6 +117,13 @@ def even_split(strange: Tensor, doubt: Tensor, share: float) -> Gate:
     return lambda u, d: (u > limit) | (d > most)
 
 
+def half_and_together(strange: Tensor, doubt: Tensor, share: float) -> Gate:
+    limit = conformal_threshold(strange, share / 2)
+    passed = strange <= limit
+    rest = together(strange[passed], doubt[passed], share / 2)
+    return lambda u, d: (u > limit) | rest(u, d)
+
+
 def together(strange: Tensor, doubt: Tensor, share: float) -> Gate:
     frontier = find_frontier(strange, doubt, share, MOST_DOUBT)
     assert frontier is not None
@@ -126,7 +133,8 @@ def together(strange: Tensor, doubt: Tensor, share: float) -> Gate:
 BUDGETS = {
     "unfamiliarity alone": all_to_familiarity,
     "half and half": even_split,
-    "together (in force)": together,
+    "together": together,
+    "half for the strange, the rest together (in force)": half_and_together,
 }
 """The ways to share the budget."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nescio.errors import RuleError
-from nescio.refusal.calibration import conformal_threshold
+from nescio.refusal.calibration import conformal_threshold, images_needed
 from nescio.refusal.decisions import Verdicts
 from nescio.refusal.frontier import Frontier, find_frontier
 from nescio.refusal.risk import Certificate, certify
@@ -65,9 +65,9 @@ class CalibratedRule:
     threshold, by the networks and the familiarity with each class together
     (:func:`nescio.refusal.scores.joint_probability`); either one under which a risk is
     promised, or, where none is asked for, one that refuses what is more likely wrong than
-    right. Where no risk is promised both share one budget: the stranger an image, the less
-    doubt is allowed (:mod:`nescio.refusal.frontier`), and the rarer of the two scores is the
-    reason.
+    right. Where no risk is promised both share one budget: of what passes the first gate, the
+    stranger an image, the less doubt is allowed (:mod:`nescio.refusal.frontier`), and the rarer
+    of the two scores is the reason.
 
     Attributes:
         unfamiliar: Thresholds on the unfamiliarity, in nats: one, or one for each class.
@@ -174,7 +174,7 @@ class CalibratedRule:
     @property
     def familiarity_gate(self) -> bool:
         """Whether there were enough calibration images for the first gate."""
-        return self.frontier is not None or any(math.isfinite(t) for t in self.unfamiliar)
+        return any(math.isfinite(limit) for limit in self.unfamiliar)
 
     @property
     def keeps_promise(self) -> bool:
@@ -269,11 +269,11 @@ def calibrate(
 ) -> CalibratedRule:
     """Set both gates.
 
-    Without a risk to promise both share the budget of refusals, see
-    :func:`nescio.refusal.frontier.find_frontier`. Else the familiarity gate comes first and has
-    the whole budget; given its threshold the images that pass are again exchangeable, and the
-    second gate is set by those: by the risk, or so that nothing is answered that is more likely
-    wrong than right.
+    The familiarity gate comes first; given its threshold the images that pass are again
+    exchangeable, and the second gate is set by those. By the risk to promise, for which the
+    first gate has the whole budget of refusals; or else with half of that budget, by both scores
+    together (:func:`nescio.refusal.frontier.find_frontier`); or, where there are too few images
+    to share, so that nothing is answered that is more likely wrong than right.
 
     Args:
         scores: Of the calibration images.
@@ -290,13 +290,13 @@ def calibrate(
     """
     most_doubt = 0.5 if doubt == "error_probability" else math.inf
     strangeness = scores.unfamiliarity.min(-1).values
-    frontier = None
+    shared = None
     if max_risk is None and not per_class:
-        frontier = find_frontier(strangeness, scores.doubt, max_refusal, most_doubt)
-    if frontier is None:
+        shared = _share(strangeness, scores.doubt, max_refusal, most_doubt)
+    if shared is None:
         unfamiliar = _unfamiliar_limits(scores, max_refusal, per_class=per_class)
     else:
-        unfamiliar = (frontier.end,)
+        unfamiliar = (shared[0],)
     limits = torch.tensor(unfamiliar, dtype=scores.unfamiliarity.dtype)
     passes = (scores.unfamiliarity <= limits).any(-1)
     certificates: list[Certificate | None] = []
@@ -316,7 +316,7 @@ def calibrate(
         unfamiliar=unfamiliar,
         doubtful=doubtful,
         doubt=doubt,
-        frontier=frontier,
+        frontier=None if shared is None else shared[1],
         max_refusal=max_refusal,
         max_risk=max_risk,
         confidence=confidence,
@@ -324,6 +324,18 @@ def calibrate(
         errors=tuple(0 if c is None else c.errors for c in certificates),
         calibrated_on=calibrated_on,
     )
+
+
+def _share(
+    strangeness: Tensor, doubt: Tensor, max_refusal: float, most_doubt: float
+) -> tuple[float, Frontier] | None:
+    """Half of the budget for the strange alone; the rest by both scores, of those that pass."""
+    if len(doubt) < images_needed(max_refusal / 2):
+        return None
+    limit = conformal_threshold(strangeness, max_refusal / 2)
+    passed = strangeness <= limit
+    frontier = find_frontier(strangeness[passed], doubt[passed], max_refusal / 2, most_doubt)
+    return None if frontier is None else (limit, frontier)
 
 
 def _unfamiliar_limits(

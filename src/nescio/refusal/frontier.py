@@ -3,9 +3,9 @@
 Each of the two scores of an image has a rank among those of the calibration images; the rarer
 both are, the smaller is the product of the ranks. What has too small a product is refused
 (Fisher 1932, *Statistical methods for research workers*: p-values are combined by their
-product); and so is what is stranger than every calibration image, for ranks cannot tell how
-much. In the plane of the two scores that is a falling staircase: the stranger an image, the
-less doubt is allowed.
+product). In the plane of the two scores that is a falling staircase: the stranger an image, the
+less doubt is allowed. Doubt must only ever add to strangeness: networks may be sure of what they
+never saw, so the calibrated rule asks this of images that passed a gate for the strange alone.
 """
 
 from __future__ import annotations
@@ -85,10 +85,8 @@ def find_frontier(
         them with more doubt than ``most_doubt``.
     """
     n = len(doubt)
-    strangeness = _ranks(unfamiliarity)
-    product = strangeness * _ranks(doubt)
-    hopeless = (doubt > most_doubt) | (strangeness == 1)
-    score = (-product.double()).masked_fill(hopeless, math.inf)
+    product = _ranks(unfamiliarity) * _ranks(doubt)
+    score = (-product.double()).masked_fill(doubt > most_doubt, math.inf)
     threshold = conformal_threshold(score, max_refusal)
     if math.isinf(threshold):
         return None
@@ -99,11 +97,11 @@ def find_frontier(
     grid = _grid(n)
     # On the step that begins beyond rank ``low`` and ends at rank ``high`` at most ``low - 1``
     # others are as strange: the most that any image there has, so none is refused too many.
-    for high, low in zip(grid, [*grid[1:], n + 1], strict=True):
+    for high, low in zip([0, *grid], [*grid, n + 1], strict=True):
         most = math.ceil(least / low) - 2  # others as doubtful, where it is refused
         if most >= n:
             continue
-        edge = strangest[high - 1]
+        edge = math.inf if high == 0 else strangest[high - 1]
         limit = most_doubt if most < 0 else min(most_doubt, doubtful[most])
         steps.append((edge, limit, low))
     # Of steps that end at the same place, where scores are equal, the first holds what is there.

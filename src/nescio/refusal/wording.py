@@ -24,12 +24,14 @@ def describe(rule: CalibratedRule) -> str:
 
 
 def _budget(rule: CalibratedRule) -> str:
+    half = percent(rule.max_refusal / 2)
     return (
-        "An image is refused when its unfamiliarity, judged by all stages of the network, and the "
-        "doubt about its class are together rarer than its "
-        f"{rule.calibrated_on.images:,} calibration images allow; that refuses at most "
-        f"{percent(rule.max_refusal)} of familiar images, on average over calibrations. The rarer "
-        "of the two is given as the reason. No error rate is promised (--max-risk)."
+        "An image is refused as unfamiliar when, judged by all stages of the network, it is "
+        f"stranger than all but {half} of its {rule.calibrated_on.images:,} calibration images; "
+        "and else when its unfamiliarity and the doubt about its class are together rarer than "
+        "they allow, with the rarer of the two as the reason. In all that refuses at most "
+        f"{percent(rule.max_refusal)} of familiar images, on average over calibrations. No error "
+        "rate is promised (--max-risk)."
     )
 
 
