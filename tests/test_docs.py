@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import made_pages
 import notebooks
-import pages
 import pytest
 
 import nescio
@@ -173,7 +173,7 @@ def test_every_public_name_is_in_the_python_reference_once() -> None:
 
 
 def test_the_made_pages_have_every_command_option_and_package() -> None:
-    made = pages.generated()
+    made = made_pages.generated()
     commands = str(made["reference/commands.md"])
     for name in app.resolved_commands():
         if name.startswith("-"):

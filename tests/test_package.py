@@ -6,7 +6,7 @@ import shlex
 import tomllib
 from pathlib import Path
 
-import pages
+import made_pages
 import pytest
 
 import nescio
@@ -15,7 +15,7 @@ from nescio.cli.app import app
 from nescio.errors import NescioError, UsageError
 
 ROOT = Path(__file__).parent.parent
-MADE = {(ROOT / "docs" / name).resolve() for name in pages.generated()}
+MADE = {(ROOT / "docs" / name).resolve() for name in made_pages.generated()}
 """The pages of the site that nobody writes."""
 
 
