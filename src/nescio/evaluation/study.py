@@ -21,8 +21,14 @@ from nescio.evaluation.intervals import Interval
 Column: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 """One number for each image, ``(N,)``, unless a shape is told."""
 
-ANSWERED, AMBIGUOUS, UNFAMILIAR = 0, 1, 2
-"""What became of an image, in :attr:`Answers.fate`."""
+ANSWERED = 0
+"""What became of an image, in :attr:`Answers.fate`: it got an answer."""
+
+AMBIGUOUS = 1
+"""It was refused as ambiguous."""
+
+UNFAMILIAR = 2
+"""It was refused as unfamiliar."""
 
 
 @dataclass(frozen=True)
