@@ -361,7 +361,12 @@ def _limit_from_json(limit: float | str) -> float:
 
 
 def _frontier_to_json(frontier: Frontier) -> dict[str, Any]:
-    return {**asdict(frontier), "edges": [_limit_to_json(edge) for edge in frontier.edges]}
+    return {
+        "edges": [_limit_to_json(edge) for edge in frontier.edges],
+        "limits": list(frontier.limits),
+        "ranks": list(frontier.ranks),
+        "product": frontier.product,
+    }
 
 
 def _frontier_from_json(record: Mapping[str, Any]) -> Frontier:
