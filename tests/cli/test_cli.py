@@ -351,7 +351,10 @@ def test_help_teaches(cli: Cli) -> None:
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from nescio.cli import run; run()", *map(str, arguments)]
+    # A shell's background job ignores Ctrl-C, and so would its children.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", code + "from nescio.cli import run; run()"]
+    command += map(str, arguments)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -373,8 +376,11 @@ def test_ctrl_c_keeps_what_was_fitted(folder: Path, tmp_path: Path) -> None:
 
 
 DROPPED = """
+import signal
 import time
 import nescio.cli.app as app
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Finalised:
     def __del__(self):

@@ -35,7 +35,7 @@ HEADROOM = 1.6
 """The strictest candidate should accept so many times the least number that could pass: enough
 for one error among them."""
 
-DEVIATIONS = 2.0
+DEVIATIONS = 1.0
 """And so many standard deviations more, of the coverage of a quantile read from the pilot: a
 sequence that begins with too few accepted images ends at once."""
 
