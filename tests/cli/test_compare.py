@@ -11,8 +11,10 @@ import torch
 from made_studies import make_up
 from tests_support import stripes, write_folder
 
+from nescio.classifier import common_familiar_sets, familiar_set, load_model
 from nescio.cli import main
-from nescio.data import Dataset
+from nescio.data import Dataset, load
+from nescio.errors import DataError
 from nescio.evaluation import read_study, study_to_json, write_study
 from nescio.files import check_output
 from nescio.refusal import NeverRefuse, QuantileRule
@@ -97,6 +99,35 @@ def test_models_are_compared_on_the_same_made_images(
     accuracy = record["figures"]["forced_accuracy"]
     gap = accuracy[1]["value"] - accuracy[0]["value"]
     assert accuracy[1]["difference"]["value"] == pytest.approx(gap)
+
+
+def test_models_of_two_seeds_are_compared_on_what_neither_has_seen(
+    cli: Run, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "set", stripes(200, 4))
+    options = ("--epochs", "1", "--samples", "4", "--max-refusal", "0.2", "--quiet")
+    for seed in (0, 1):
+        out = tmp_path / f"{seed}.nescio"
+        status, _, err = cli(
+            *("train", folder, "--out", out, "--network", "mlp", "--seed", seed, *options)
+        )
+        assert status == 0, err
+    first, second = (load_model(tmp_path / f"{seed}.nescio", None, device="cpu") for seed in (0, 1))
+    own = [familiar_set(each, folder) for each in (first, second)]
+    shared = set(own[0].names) & set(own[1].names)
+    assert 0 < len(shared) < len(own[0])
+    paths = (tmp_path / "0.nescio", tmp_path / "1.nescio")
+    status, out, err = cli("compare", *paths, folder, "--json", *QUICK[:-1])
+    assert status == 0
+    assert json.loads(out)["n"] == len(shared)
+    assert f"compared on the {len(shared)} images that were held out of every model" in err
+
+    whole = load(folder)
+    apart = {name for each in own for name in each.names} - shared
+    seen = [i for i in range(200) if whole.train.image_name(i) in apart]
+    part = write_folder(tmp_path / "part", whole.train.subset(torch.tensor(seen)))
+    with pytest.raises(DataError, match="each of its images was used to train or calibrate one"):
+        common_familiar_sets([first, second], part)
 
 
 def test_rules_stand_side_by_side(cli: Run, model_file: Path, folder: Path) -> None:

@@ -16,7 +16,12 @@ from nescio.classifier.describe import describe_model
 from nescio.classifier.judging import Judgement, judge
 from nescio.classifier.modelfile import load_model, read_header
 from nescio.classifier.record import TrainingRecord
-from nescio.classifier.sets import calibration_set, familiar_set, shifted_sets
+from nescio.classifier.sets import (
+    calibration_set,
+    common_familiar_sets,
+    familiar_set,
+    shifted_sets,
+)
 from nescio.classifier.studying import (
     CORRUPTED_IMAGES,
     choose_corruptions,
@@ -37,6 +42,7 @@ __all__ = [
     "calibrate_classifier",
     "calibration_set",
     "choose_corruptions",
+    "common_familiar_sets",
     "complete_study",
     "describe_model",
     "familiar_set",

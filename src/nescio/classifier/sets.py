@@ -52,6 +52,43 @@ def familiar_set(
     return _match_classes(classifier, dataset.train.subset(indices))
 
 
+def common_familiar_sets(
+    classifiers: Sequence[Classifier],
+    data: Source,
+    reporter: Reporter = SILENT,
+    *,
+    seed: int | None = None,
+) -> list[ImageSet]:
+    """The images of ``data`` that all the classifiers may be judged on, as each sees them.
+
+    Args:
+        classifiers: One or more.
+        data: The set, its name or path.
+        reporter: Told of progress, and of images that only some may be judged on.
+        seed: Of a shift; ``None`` for the seed that each was fitted with.
+
+    Raises:
+        DataError: Every image was seen by one of them, or see :func:`familiar_set`.
+    """
+    sets = [familiar_set(each, data, reporter, seed=seed) for each in classifiers]
+    names = [[each.image_name(i) for i in range(len(each))] for each in sets]
+    shared = set(names[0]).intersection(*names[1:])
+    if not shared:
+        raise DataError(
+            f"{sets[0].name}: each of its images was used to train or calibrate one of the models; "
+            "compare them on images new to all, or train them with one --seed"
+        )
+    if any(len(each) > len(shared) for each in sets):
+        reporter.note(
+            f"{sets[0].name}: compared on the {len(shared)} images that were held out of every "
+            "model; models trained with one --seed share all that were"
+        )
+    return [
+        images.subset(torch.tensor([i for i, name in enumerate(own) if name in shared]))
+        for images, own in zip(sets, names, strict=True)
+    ]
+
+
 def calibration_set(classifier: Classifier, data: Source, reporter: Reporter = SILENT) -> ImageSet:
     """The part of ``data`` that thresholds may be set from, again.
 

@@ -17,8 +17,10 @@ from nescio.cli.tables import print_comparison
 from nescio.errors import UsageError
 
 if TYPE_CHECKING:
+    from nescio.classifier import Classifier
     from nescio.evaluation import Study
     from nescio.progress import Reporter
+    from nescio.refusal import Rule
 
 
 def compare(
@@ -101,33 +103,45 @@ class _Judge:
 
     def studies(self, sources: Sequence[Path]) -> list[Study]:
         """The studies of all sources; what is made at run time is made alike for all."""
-        found: list[Study] = []
-        for source in sources:
-            seed = found[0].model.seed if found and self.common.seed is None else self.common.seed
-            found.append(self._study(source, seed))
-        return found
+        read = {source: self._read(source) for source in sources if _is_study(source)}
+        models = [source for source in sources if source not in read]
+        opened = [
+            open_model(model, self.network, self.rule, self.common, self.reporter)
+            for model in models
+        ]
+        seeds = [read[sources[0]].model.seed] if sources[0] in read else []
+        seeds += [classifier.record.seed for classifier, _ in opened]
+        seed = seeds[0] if self.common.seed is None else self.common.seed
+        judged = iter(self._judge(models, opened, seed))
+        return [read[source] if source in read else next(judged) for source in sources]
 
-    def _study(self, source: Path, set_seed: int | None) -> Study:
+    def _read(self, source: Path) -> Study:
         from nescio.evaluation import judged_by, read_study
 
-        if _is_study(source):
-            study = read_study(source)
-            return study if self.rule is None else judged_by(study, self.rule)
-        return self._judge(source, set_seed)
+        study = read_study(source)
+        return study if self.rule is None else judged_by(study, self.rule)
 
-    def _judge(self, model: Path, set_seed: int | None) -> Study:
-        from nescio.classifier import familiar_set, judge, shifted_sets
+    def _judge(
+        self, models: Sequence[Path], opened: Sequence[tuple[Classifier, Rule]], seed: int
+    ) -> list[Study]:
+        from nescio.classifier import common_familiar_sets, judge, shifted_sets
 
+        if not models:
+            return []
         assert self.data is not None  # noqa: S101 - asked before
-        classifier, chosen = open_model(model, self.network, self.rule, self.common, self.reporter)
-        study = judge(
-            classifier,
-            familiar_set(classifier, self.data, self.reporter, seed=set_seed),
-            shifted_sets(classifier, self.ood, self.reporter, seed=set_seed),
-            rule=chosen,
-            samples=self.common.samples,
-            seed=self.common.seed,
-            resamples=self.resamples,
-            reporter=self.reporter,
-        ).study
-        return replace(study, model=replace(study.model, name=model.stem))
+        classifiers = [classifier for classifier, _ in opened]
+        familiar = common_familiar_sets(classifiers, self.data, self.reporter, seed=seed)
+        studies = []
+        for model, (classifier, rule), test in zip(models, opened, familiar, strict=True):
+            study = judge(
+                classifier,
+                test,
+                shifted_sets(classifier, self.ood, self.reporter, seed=seed),
+                rule=rule,
+                samples=self.common.samples,
+                seed=self.common.seed,
+                resamples=self.resamples,
+                reporter=self.reporter,
+            ).study
+            studies.append(replace(study, model=replace(study.model, name=model.stem)))
+        return studies

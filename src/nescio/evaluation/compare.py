@@ -217,8 +217,8 @@ def _check_alike(studies: Sequence[Study], names: Sequence[str]) -> tuple[str, .
             if not _same_images(first, mine, study, other):
                 raise StudyError(
                     f"{names[0]} and {name} were not judged on the same images of {mine.name} "
-                    f"({len(mine)} and {len(other)}); compare the models themselves on one set: "
-                    "nescio compare A B DATA"
+                    f"({len(mine)} and {len(other)}); compare the models themselves, which are "
+                    "judged on the same: nescio compare A B DATA"
                 )
     return common
 
