@@ -169,7 +169,7 @@ def _from_plane(white: Tensor, near: Tensor) -> Tensor:
     ``k (spans' spans + k)^-1 rest``, with the ridge ``k``.
     """
     middle = near.mean(1)
-    spans = near - middle[:, None]
+    spans = near.sub_(middle[:, None])  # what was gathered is nobody else's
     ridge = RIDGE * white.shape[1]
     gram = spans.transpose(1, 2) @ spans
     gram.diagonal(dim1=1, dim2=2).add_(ridge)
