@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -28,6 +28,8 @@ class TrainingRecord:
         seen: ``(M,)`` int64, content hashes of all training and calibration images.
         extra_images: How many of the training images came from beside the data set.
         extra_fingerprint: SHA-256 of these and their labels; empty where there are none.
+        diagnostics: Figures that tell whether the posterior can be trusted, where its method
+            has any.
     """
 
     data: str
@@ -42,3 +44,4 @@ class TrainingRecord:
     seen: Tensor
     extra_images: int = 0
     extra_fingerprint: str = ""
+    diagnostics: Mapping[str, float] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """Predict with many networks drawn from the posterior.
 
-Read in this order: :mod:`cut`, :mod:`sampling`, :mod:`adaptive`, :mod:`forced`.
+Read in this order: :mod:`sampling`, :mod:`adaptive`, :mod:`forced`.
 """
 
 from nescio.prediction.adaptive import stream_settled
