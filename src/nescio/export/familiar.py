@@ -58,13 +58,13 @@ def _distances(graph: Graph, stage: Stage, features: Value) -> Value:
 
 def _along(graph: Graph, axes: Axes, features: Value) -> Value:
     """See :class:`nescio.familiarity.density.Axes`."""
-    basis = _array(axes.basis)
+    basis = graph.constant(_array(axes.basis), "basis")
     standard = (features - _array(axes.centre)) / _array(axes.spread)
     along = standard @ basis
     remainder = float(axes.remainder)
     if not remainder:
         return along
-    left = (standard - along @ basis.T).reduce("SumSquare", 1, keep=True) / remainder
+    left = (standard - along @ basis.transpose(1, 0)).reduce("SumSquare", 1, keep=True) / remainder
     return graph.concatenate([along, graph.op("Log", left + LEAST_VARIANCE)], 1)
 
 

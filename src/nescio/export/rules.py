@@ -81,7 +81,7 @@ def verdict(graph: Graph, rule: Rule, sampled: Sampled, known: Value | None) -> 
         return _calibrated(graph, rule, sampled, known)
     scores = Scores(graph, sampled.probabilities, sampled.samples)
     if isinstance(rule, QuantileRule):
-        return _quantile(graph, rule, scores)
+        return _quantile(graph, rule, scores, sampled.finite)
     if isinstance(rule, NeverRefuse):
         return _never(scores)
     raise RuleError(f"a rule of kind {type(rule).__name__} cannot be exported")
@@ -189,9 +189,10 @@ def any_of(graph: Graph, conditions: Value, axes: Sequence[int]) -> Value:
     return kept.cast(TensorProto.BOOL)
 
 
-def _quantile(graph: Graph, rule: QuantileRule, scores: Scores) -> Verdict:
+def _quantile(graph: Graph, rule: QuantileRule, scores: Scores, finite: Value) -> Verdict:
     heights = scores.quantile(rule.quantile)
-    proposed = heights > rule.threshold
+    # What is not a number is never above a threshold; sorting would hide it.
+    proposed = (heights > rule.threshold) & finite.unsqueeze(1)
     refused = ~any_of(graph, proposed, [1])
     doubt = 1.0 - heights.reduce("Max", 1)
     return Verdict(top(graph, heights), proposed, refused, _nowhere(refused), doubt)
@@ -219,16 +220,15 @@ def _calibrated(graph: Graph, rule: CalibratedRule, sampled: Sampled, known: Val
     doubt = scores.by_name(rule.doubt)
     unfamiliar = ~any_of(graph, by_class <= _float32(rule.unfamiliar), [1])
     if rule.frontier is None:
-        limits = graph.op("Gather", _float32(rule.doubtful), scores.top)
-        if len(rule.doubtful) == 1:
-            limits = graph.constant(_float32(rule.doubtful))
+        each = graph.constant(_float32(rule.doubtful))
+        limits = graph.op("Gather", each, scores.top) if len(rule.doubtful) > 1 else each
         refused = doubt > limits
     else:
         allowed = _float32([*rule.frontier.limits, -np.inf])
         step = count_below(graph, torch.tensor(rule.frontier.edges), strangeness)
         refused = doubt > graph.op("Gather", allowed, step)
         unfamiliar = unfamiliar | (refused & _stranger(graph, rule.frontier, step, doubt))
-    # What is not a number is not below a threshold either; here nothing can be raised.
+    # Nothing can be raised here, so what is not a number is refused.
     unfamiliar = unfamiliar | ~sampled.finite
     possible = scores.mean >= scores.mean.reduce("Max", 1, keep=True) * 0.5
     return Verdict(
