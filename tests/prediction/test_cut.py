@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from nescio.inference import MeanField, random_parameters
+from nescio.network import cut_network
 from nescio.prediction import SampledNetworks, stream_logits
-from nescio.prediction.cut import cut_network
 
 
 class Counting(nn.Module):
@@ -101,8 +101,8 @@ def test_the_trunk_runs_once_and_the_answer_is_the_same(
     predict(network, guide)
     # The cut and the size of a chunk are found with a few runs more.
     assert Counting.runs - runs <= 4
-    monkeypatch.setattr("nescio.prediction.cut._sequential", lambda *_: None)
-    monkeypatch.setattr("nescio.prediction.cut._single_head", lambda *_: None)
+    monkeypatch.setattr("nescio.network.cut._sequential", lambda *_: None)
+    monkeypatch.setattr("nescio.network.cut._single_head", lambda *_: None)
     torch.testing.assert_close(found, predict(network, guide), rtol=1e-5, atol=1e-5)
     Counting.runs = 0
     predict(network, guide)

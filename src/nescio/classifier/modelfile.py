@@ -35,7 +35,7 @@ from nescio.errors import ModelFileError, NescioError, RuleError
 from nescio.familiarity import Familiarity
 from nescio.files import atomic_path
 from nescio.inference import SCALE_MAPS, Epoch, MeanField, Recipe
-from nescio.network import OWN, NetworkSpec, build, lay_out
+from nescio.network import OWN, NetworkSpec, Normalisation, build, lay_out, normalised
 from nescio.refusal import CalibratedRule, rule_from_json
 
 FORMAT_VERSION = 5
@@ -155,6 +155,8 @@ def _describe(classifier: Classifier) -> dict[str, Any]:
             "versions": dict(record.versions),
             "extra_images": record.extra_images,
             "extra_fingerprint": record.extra_fingerprint,
+            "weights": record.weights,
+            "weights_fingerprint": record.weights_fingerprint,
         },
     }
 
@@ -168,7 +170,14 @@ def _rebuild(
     shape = tuple(int(side) for side in header["network"]["shape"])
     if len(shape) != 3:
         raise ValueError(f"network shape {shape}")
-    spec = NetworkSpec(str(header["network"]["name"]), shape, int(header["network"]["classes"]))
+    described = header["network"]
+    normalise = described.get("normalise")
+    spec = NetworkSpec(
+        str(described["name"]),
+        shape,
+        int(described["classes"]),
+        None if normalise is None else Normalisation.from_json(normalise),
+    )
     recipe = Recipe(**header["recipe"])
     scale_map = SCALE_MAPS[recipe.scale]
     guide = MeanField(_group(tensors, "loc"), _group(tensors, "raw_scale"), scale_map)
@@ -237,10 +246,11 @@ def _matching_network(
     else:
         # Shapes are compared on no memory first: a hostile file cannot ask for much.
         with torch.device("meta"):
-            _check_shapes(path, build(spec), guide, fixed)
+            _check_shapes(path, normalised(build(spec), spec.normalise), guide, fixed)
         module = build(spec)
+    module = normalised(module, spec.normalise)
     _check_shapes(path, module, guide, fixed)
-    module = lay_out(module.eval())
+    module = lay_out(module.eval().float())
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if name in guide.loc:
@@ -261,7 +271,7 @@ def _user_network(path: Path, spec: NetworkSpec, network: str | None) -> nn.Modu
             f"{path}: its network comes from {spec.name!r}; a file alone runs no code, "
             f"so allow it with --network {spec.name}"
         )
-    return build(NetworkSpec(network, spec.shape, spec.classes))
+    return build(replace(spec, name=network))
 
 
 def _check_shapes(

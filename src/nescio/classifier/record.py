@@ -28,6 +28,8 @@ class TrainingRecord:
         seen: ``(M,)`` int64, content hashes of all training and calibration images.
         extra_images: How many of the training images came from beside the data set.
         extra_fingerprint: SHA-256 of these and their labels; empty where there are none.
+        weights: The file of weights that the network began with; empty where there was none.
+        weights_fingerprint: SHA-256 of that file.
     """
 
     data: str
@@ -42,3 +44,5 @@ class TrainingRecord:
     seen: Tensor
     extra_images: int = 0
     extra_fingerprint: str = ""
+    weights: str = ""
+    weights_fingerprint: str = ""

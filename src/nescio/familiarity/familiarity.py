@@ -21,7 +21,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from nescio.data import ImageSet, to_float
+from nescio.data import ImageSet, images_at_once, to_float
 from nescio.errors import ArchitectureError
 from nescio.familiarity.density import (
     MOST_AXES,
@@ -107,7 +107,8 @@ class Familiarity:
             features that are not numbers, so that such an image is never familiar.
         """
         device = self.stages[0].tail.points.device
-        parts = [self._of_batch(reader, part.to(device)) for part in images.split(BATCH_SIZE)]
+        batches = images.split(images_at_once(images, BATCH_SIZE))
+        parts = [self._of_batch(reader, part.to(device)) for part in batches]
         return torch.cat(parts) if parts else torch.empty(0, len(self.stages), self.classes)
 
     def _of_batch(self, reader: StageReader, images: Tensor) -> Tensor:

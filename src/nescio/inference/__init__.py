@@ -1,13 +1,14 @@
 """Bayesian inference for networks: model, guide, ELBO, and the fit.
 
 Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`scale`, :mod:`guide`,
-:mod:`elbo`, :mod:`recipe`, :mod:`watch`, :mod:`fit`; then, for what makes it fast, :mod:`engine`,
-:mod:`estimators`, :mod:`site`, :mod:`noise`. Each of prior, likelihood and guide is a
-protocol with small implementations and can be replaced alone.
+:mod:`elbo`, :mod:`recipe`, :mod:`watch`, :mod:`fit`, :mod:`frozen`; then, for what makes it
+fast, :mod:`engine`, :mod:`estimators`, :mod:`site`, :mod:`noise`. Each of prior, likelihood and
+guide is a protocol with small implementations and can be replaced alone.
 """
 
 from nescio.inference.elbo import Elbo, estimate_elbo
 from nescio.inference.fit import Epoch, Fit, fit_guide
+from nescio.inference.frozen import Frozen, fit_frozen, freeze_trunk
 from nescio.inference.guide import Guide, MeanField
 from nescio.inference.likelihood import Categorical, Likelihood
 from nescio.inference.model import BayesianNetwork, random_parameters
@@ -32,6 +33,7 @@ __all__ = [
     "Elbo",
     "Epoch",
     "Fit",
+    "Frozen",
     "Guide",
     "LaplacePrior",
     "LayeredPrior",
@@ -43,7 +45,9 @@ __all__ = [
     "ScaleMap",
     "ScaledNormalPrior",
     "estimate_elbo",
+    "fit_frozen",
     "fit_guide",
+    "freeze_trunk",
     "parse_prior",
     "random_parameters",
 ]

@@ -25,7 +25,7 @@ from nescio.inference.prior import Prior, parse_prior
 from nescio.inference.recipe import Recipe
 from nescio.inference.scale import SCALE_MAPS
 from nescio.inference.watch import Watch
-from nescio.network import check_fit, check_lifting, lay_out
+from nescio.network import check_fit, check_lifting, check_weights, lay_out
 from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, derive, generator
 
@@ -130,7 +130,9 @@ def fit_guide(
         explain_memory("training", "lower --batch-size or --image-size, or take a smaller network"),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
     ):
-        network = lay_out(copy.deepcopy(network).to(device))
+        # Weights in half precision would lose the steps that they are to make.
+        network = lay_out(copy.deepcopy(network).float().to(device))
+        check_weights(network)
         few = to_float(train.images[:2].to(device))
         check_fit(network, few, len(train.classes))
         check_lifting(network, random_parameters(network, recipe.random), few)

@@ -6,7 +6,12 @@ Output: ``(n, C)`` logits, no softmax.
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
+
+LARGEST_SIDE = 64
+"""Of the images for which the convolutions of :func:`cnn` were chosen."""
 
 
 def mlp(shape: tuple[int, int, int], classes: int, hidden: int = 1024) -> nn.Module:
@@ -27,10 +32,12 @@ def mlp(shape: tuple[int, int, int], classes: int, hidden: int = 1024) -> nn.Mod
 
 
 def cnn(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Six convolutions and one linear layer, for any image size.
+    """Six convolutions and one linear layer; more for images of more than 64 pixels a side.
 
     Many thin layers on small maps: for as much work they were ahead of few wide ones. The first
-    convolution halves the image, so that none of the others runs at full size.
+    convolution halves the image, so that none of the others runs at full size; of larger images
+    a convolution more for each doubling of the side halves it again, so that the rest sees maps
+    of no more than 32 pixels, as of an image of 64.
 
     Args:
         shape: ``(K, H, W)`` of one image.
@@ -38,6 +45,11 @@ def cnn(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """
     return nn.Sequential(
         *_convolution(shape[0], 24, size=5, stride=2),
+        *(
+            layer
+            for _ in range(_halvings(max(shape[1:])))
+            for layer in _convolution(24, 24, stride=2)
+        ),
         *_convolution(24, 24),
         *_convolution(24, 24, pool=True),
         *_convolution(24, 64),
@@ -47,6 +59,11 @@ def cnn(shape: tuple[int, int, int], classes: int) -> nn.Module:
         nn.Flatten(),
         nn.Linear(64 * 4 * 4, classes),
     )
+
+
+def _halvings(side: int) -> int:
+    """How often a side must be halved until it is at most :data:`LARGEST_SIDE`."""
+    return max(0, math.ceil(math.log2(side / LARGEST_SIDE)))
 
 
 def _convolution(

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nescio.data.images import to_float
+from nescio.data.images import images_at_once, to_float
 from nescio.devices import explain_memory, lowered
 from nescio.errors import ArchitectureError, UsageError
 from nescio.inference.guide import Guide
-from nescio.network import channels_last, convolves, twin
-from nescio.prediction.cut import Cut, cut_network
+from nescio.network import Cut, channels_last, convolves, cut_network, twin
 from nescio.progress import SILENT, Reporter, Task
 from nescio.randomness import Stream, generator
 
@@ -142,7 +141,7 @@ class SampledNetworks:
     def features(self, chunk: Tensor) -> Tensor:
         """What the sampled part takes, ``(n, ...)``, for ``(n, K, H, W)`` uint8 images."""
         with _explained(), lowered(self.device, self.precision):
-            parts = chunk.split(self.batch_size)
+            parts = chunk.split(images_at_once(chunk, self.batch_size))
             # One batch of floats at a time: images may be far larger than their features.
             features = torch.cat([self.cut.features(to_float(p.to(self.device))) for p in parts])
             return channels_last(features) if self.convolves else features
@@ -155,10 +154,11 @@ class SampledNetworks:
         """
         with _explained(), lowered(self.device, self.precision):
             logits = torch.empty(len(numbers), len(features), self.classes, device=self.device)
-            batches = features.split(self.batch_size)
+            size = images_at_once(features, self.batch_size)
+            batches = features.split(size)
             for out, s in zip(logits, numbers, strict=True):
                 weights = self.draw(generator(self.seed, Stream.PREDICTION, s))
-                for x, part in zip(batches, out.split(self.batch_size), strict=True):
+                for x, part in zip(batches, out.split(size), strict=True):
                     given = x.clone() if self.overwrites else x
                     part.copy_(self.cut.logits(weights, given))
                 task.advance(len(features))
