@@ -108,6 +108,17 @@ def test_the_last_layer_may_differ_and_is_left_as_it_is(
     assert torch.equal(into.get_parameter("body.weight"), weights["body.weight"])
 
 
+def test_a_network_may_have_two_classifiers(tmp_path: Path) -> None:
+    def twice(classes: int) -> nn.Module:
+        return nn.Sequential(OrderedDict(one=network(classes), two=network(classes)))
+
+    path = write(tmp_path / "w.pth", twice(7).state_dict())
+    with pytest.raises(ArchitectureError, match=r"one\.fc\.weight \(7, 5\) instead of \(3, 5\)"):
+        load_weights(twice(3), path)
+    loaded = load_weights(twice(3), path, ["one.fc", "two.fc"])
+    assert loaded.left == ("one.fc.weight", "one.fc.bias", "two.fc.weight", "two.fc.bias")
+
+
 @pytest.mark.parametrize(
     ("weights", "words"),
     [

@@ -53,7 +53,7 @@ class StandIn:
         if tag not in ("", "tag"):
             raise RuntimeError(f"Invalid pretrained tag ({tag}) for tiny.")
         return SimpleNamespace(
-            input_size=(3, 8, 8), mean=MEAN, std=STD, fixed_input_size=self.fixed
+            input_size=(3, 8, 8), mean=MEAN, std=STD, fixed_input_size=self.fixed, classifier="fc"
         )
 
     def create_model(self, name: str, **options: Any) -> nn.Module:
@@ -94,6 +94,7 @@ def test_its_configuration(timm: StandIn) -> None:
     config = zoo_config("timm:tiny")
     assert (config.shape, config.fixed) == ((3, 8, 8), False)
     assert (config.normalisation.mean, config.normalisation.std) == (MEAN, STD)
+    assert config.classifiers == ("fc",)
 
 
 @pytest.mark.parametrize(

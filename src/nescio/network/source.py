@@ -98,7 +98,8 @@ class NetworkSource:
         loaded = None
         if self.weights is not None:
             network = copy.deepcopy(network)
-            loaded = load_weights(network, Path(self.weights))
+            classifiers = () if self.zoo is None else zoo_config(self.zoo).classifiers
+            loaded = load_weights(network, Path(self.weights), classifiers)
             if loaded.left:
                 reporter.note(
                     f"{loaded.file} has no {', '.join(loaded.left)} for {spec.classes} classes: "

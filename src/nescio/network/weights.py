@@ -45,7 +45,9 @@ class LoadedWeights:
 
 
 @torch.no_grad()
-def load_weights(network: nn.Module, path: Path) -> LoadedWeights:
+def load_weights(
+    network: nn.Module, path: Path, classifiers: Collection[str] = ()
+) -> LoadedWeights:
     """Bring the weights of a file into ``network``, in place: all that fit, or none.
 
     The last layer may be missing in the file, or be for other classes; it is then left as it
@@ -53,6 +55,8 @@ def load_weights(network: nn.Module, path: Path) -> LoadedWeights:
 
     Args:
         network: It is changed.
+        classifiers: Paths of the layers that may be for other classes, where it is known; the
+            last one with a matrix of weights where it is not.
         path: A safetensors file, or what :func:`torch.save` wrote of tensors; it is read
             without running code.
 
@@ -68,7 +72,7 @@ def load_weights(network: nn.Module, path: Path) -> LoadedWeights:
                 "weights are loaded"
             )
     found = _without_prefixes(_read(path), wanted)
-    free = _last_layer(network)
+    free = tuple(classifiers) or (_last_layer(network),)
     told = _misfits(wanted, found)
     outside = {kind: [n for n in names if not _below(n, free)] for kind, names in told.items()}
     if any(outside.values()):
@@ -157,8 +161,8 @@ def _last_layer(network: nn.Module) -> str:
     return names[-1].rpartition(".")[0] if names else ""
 
 
-def _below(name: str, path: str) -> bool:
-    return bool(path) and name.startswith(f"{path}.")
+def _below(name: str, paths: Collection[str]) -> bool:
+    return any(path and name.startswith(f"{path}.") for path in paths)
 
 
 def _tell(

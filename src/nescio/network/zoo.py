@@ -28,11 +28,13 @@ class ZooConfig:
         shape: ``(K, H, W)`` of the images that it was made for.
         fixed: Whether it is built for one size, and takes no other.
         normalisation: Of the pixels that it was trained on.
+        classifiers: Paths of the layers that are for its classes; some networks have two.
     """
 
     shape: tuple[int, int, int]
     fixed: bool
     normalisation: Normalisation
+    classifiers: tuple[str, ...]
 
 
 def is_zoo(name: str) -> bool:
@@ -49,8 +51,12 @@ def zoo_config(name: str) -> ZooConfig:
     config = _config(_timm(name), name)
     channels, height, width = (int(side) for side in config.input_size)
     mean, std = (tuple(float(x) for x in side) for side in (config.mean, config.std))
+    named = config.classifier or ()
     return ZooConfig(
-        (channels, height, width), bool(config.fixed_input_size), Normalisation(mean, std)
+        (channels, height, width),
+        bool(config.fixed_input_size),
+        Normalisation(mean, std),
+        (named,) if isinstance(named, str) else tuple(named),
     )
 
 
