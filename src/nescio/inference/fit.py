@@ -25,7 +25,7 @@ from nescio.inference.prior import Prior, parse_prior
 from nescio.inference.recipe import Recipe
 from nescio.inference.scale import SCALE_MAPS
 from nescio.inference.watch import Watch
-from nescio.network import check_fit, check_lifting, check_weights, lay_out
+from nescio.network import check_fit, check_lifting, check_weights, lay_out, train_mode
 from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, derive, generator
 
@@ -186,7 +186,7 @@ class _Run:
         options: EngineOptions,
     ) -> None:
         self.recipe = recipe
-        self.network = network.train()
+        self.network = train_mode(network)
         self.images = train.images.to(device)
         self.labels = train.require_labels().to(device)
         self.shuffler = generator(seed, Stream.SHUFFLE)
@@ -276,7 +276,7 @@ class _Run:
         output: Tensor = functional_call(
             self.network, dict(self.guide.loc), (to_float(self.images[batch]),)
         )
-        self.network.train()
+        train_mode(self.network)
         fits = self.bayesian.likelihood(output).log_prob(self.labels[batch])
         sums = [value.sum() for value in (fits, *self.guide.parameters(), *self.fixed)]
         return torch.stack(sums).sum() * 0.0 + self._zeros(1)

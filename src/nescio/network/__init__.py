@@ -1,7 +1,8 @@
 """Ordinary networks: by name, by ``module:factory``, of timm, or the user's own object.
 
 Read in this order: :mod:`architectures`, :mod:`normalise`, :mod:`zoo`, :mod:`build`,
-:mod:`weights`, :mod:`source`, :mod:`lifting`, :mod:`layout`, :mod:`surgery`, :mod:`cut`.
+:mod:`weights`, :mod:`source`, :mod:`lifting`, :mod:`layout`, :mod:`modes`,
+:mod:`surgery`, :mod:`cut`.
 """
 
 from nescio.network.architectures import cnn, mlp
@@ -17,6 +18,7 @@ from nescio.network.build import (
 from nescio.network.cut import Cut, cut_network
 from nescio.network.layout import channels_last, convolves, lay_out
 from nescio.network.lifting import check_lifting
+from nescio.network.modes import evaluating, train_mode
 from nescio.network.normalise import Normalisation, normalised, parse_normalisation
 from nescio.network.source import NetworkSource
 from nescio.network.surgery import replaced, twin
@@ -39,6 +41,7 @@ __all__ = [
     "cnn",
     "convolves",
     "cut_network",
+    "evaluating",
     "first_line",
     "is_zoo",
     "lay_out",
@@ -47,6 +50,7 @@ __all__ = [
     "normalised",
     "parse_normalisation",
     "replaced",
+    "train_mode",
     "twin",
     "zoo_config",
 ]

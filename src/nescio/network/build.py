@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nescio.devices import is_out_of_memory
 from nescio.errors import ArchitectureError, UsageError
 from nescio.network.architectures import cnn, mlp
+from nescio.network.modes import evaluating
 from nescio.network.normalise import Normalisation
 from nescio.network.zoo import build_zoo, is_zoo
 from nescio.randomness import Stream, derive
@@ -81,10 +82,9 @@ def check_fit(network: nn.Module, images: Tensor, classes: int) -> None:
     Raises:
         ArchitectureError: It fails on such images, or its output does not fit.
     """
-    training = network.training
     try:
-        with torch.no_grad():
-            logits = network.eval()(images)
+        with torch.no_grad(), evaluating(network):
+            logits = network(images)
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -97,8 +97,6 @@ def check_fit(network: nn.Module, images: Tensor, classes: int) -> None:
         raise ArchitectureError(
             f"the network fails on images of shape {tuple(images.shape)}: {first_line(error)}{mend}"
         ) from error
-    finally:
-        network.train(training)
     if not isinstance(logits, Tensor):
         raise ArchitectureError(
             f"the network must give one tensor of logits, got {type(logits).__name__}; wrap it in "
@@ -109,6 +107,11 @@ def check_fit(network: nn.Module, images: Tensor, classes: int) -> None:
         raise ArchitectureError(
             f"the network must give logits of shape {(len(images), classes)} for {len(images)} "
             f"images of {classes} classes, got {shape}; make its last layer {classes} wide"
+        )
+    if not logits.is_floating_point():
+        raise ArchitectureError(
+            f"the network must give real numbers, got {logits.dtype}; return the logits, before "
+            "any rounding or choice"
         )
     if not bool(torch.isfinite(logits).all()):
         raise ArchitectureError(
@@ -121,9 +124,13 @@ SIDES = (224, 28, 32, 64, 96, 128, 48, 160, 192, 240, 256, 299, 320, 336, 384, 4
 """Of images that networks are commonly made for; what is tried where one fails."""
 
 
-@torch.no_grad()
 def _other_images(network: nn.Module, images: Tensor) -> str:
     """How to mend it where the network does run on images of another size or colour."""
+    with torch.no_grad(), evaluating(network):
+        return _found_images(network, images)
+
+
+def _found_images(network: nn.Module, images: Tensor) -> str:
     channels = images.shape[1]
     for other in (channels, 4 - channels if channels in (1, 3) else channels):
         for side in (*images.shape[2:], *SIDES):
