@@ -24,6 +24,7 @@ from nescio.data import (
     Dataset,
     ImageSet,
     Splits,
+    adapt,
     join_extra,
     load,
     read_labels,
@@ -39,8 +40,8 @@ from nescio.errors import (
     UsageError,
 )
 from nescio.familiarity import StageReader, fit_familiarity
-from nescio.inference import RECIPES, Fit, Likelihood, Prior, Recipe, fit_posterior
-from nescio.network import OWN, NetworkSpec, build
+from nescio.inference import RECIPES, Fit, Likelihood, Prior, Recipe, fit_frozen, fit_posterior
+from nescio.network import NetworkSource
 from nescio.prediction import check_samples
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import NeverRefuse, parse_rule
@@ -64,6 +65,8 @@ def fit(
     per_class: bool = False,
     stages: Sequence[str] | None = None,
     image_size: int | None = None,
+    weights: str | Path | None = None,
+    normalise: str = "auto",
     samples: int = SAMPLES,
     seed: int = 0,
     device: torch.device | str = "auto",
@@ -75,8 +78,8 @@ def fit(
 
     Args:
         network: Any ``torch.nn.Module`` from ``(n, K, H, W)`` in [0, 1] to logits
-            ``(n, C)`` (it is copied, not changed); or ``mlp``, ``cnn`` or
-            ``module:factory``.
+            ``(n, C)`` (it is copied, not changed); or ``mlp``, ``cnn``,
+            ``module:factory`` or ``timm:NAME``.
         data: A labelled data set, its name or its path.
         extra: More images to train on, labelled with the classes of ``data``, or the CSV file
             that names them (:func:`nescio.data.read_labels`). None of them is used to
@@ -96,7 +99,13 @@ def fit(
         per_class: Whether both are promised for each class.
         stages: Where the network is read for familiarity: ``image``, paths of layers, and
             ``output``; ``None`` finds them.
-        image_size: Bring images to this many pixels a side.
+        image_size: Bring images to this many pixels a side. A network of timm takes colour
+            images, by default of the size that it was made for.
+        weights: A file with weights for the network to begin with, see
+            :func:`nescio.network.load_weights`. Their last layer may be for other classes.
+        normalise: What is taken off the pixels, and what they are divided by, as the network's
+            first layer: ``none``, ``imagenet``, ``M1,M2,M3/S1,S2,S3``, or ``auto``: what a
+            network of timm was trained with, and for others nothing.
         samples: How many networks are drawn for calibration.
         seed: Of the splits, the fit and the predictions.
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a device.
@@ -124,19 +133,15 @@ def fit(
     if recipe.rule != "calibrated":
         parse_rule(recipe.rule)
     place = choose_device(device)
-    dataset = _as_dataset(data, image_size, seed, reporter)
+    source = NetworkSource(network, weights, normalise, image_size)
+    source.check(freeze=recipe.freeze)
+    dataset = _as_dataset(data, source, seed, reporter)
     dataset.require_unshifted()
     test_fraction = TEST_FRACTION if dataset.test is None else 0.0
     splits = split(dataset, seed=seed, calibration=recipe.calibration, test=test_fraction)
     splits, joined = _with_extra(splits, extra, reporter)
-    spec = NetworkSpec(
-        network if isinstance(network, str) else OWN,
-        splits.train.preprocessing.shape,
-        len(dataset.classes),
-    )
-    if recipe.augment == "auto":
-        side = max(splits.train.images.shape[-2:])
-        recipe = replace(recipe, augment=suitable_augmentation(dataset.name, side))
+    spec = source.spec(splits.train.preprocessing.shape, len(dataset.classes))
+    recipe = _with_augmentation(recipe, dataset.name, splits.train)
     calibrates = len(splits.calibration) > 0
     if calibrates:
         promises.check_images(len(splits.calibration), len(dataset.classes))
@@ -145,14 +150,18 @@ def fit(
             f"{dataset.name}: the calibrated rule needs calibration images; "
             "keep a share for calibration, or choose another rule"
         )
-    module = build(spec, seed) if isinstance(network, str) else network
+    module, loaded = source.module(spec, seed, reporter)
     if stages is not None:
         StageReader(module, {}, stages)  # a wrong name must fail before training, too
-    fitted = fit_posterior(
+    fitted = (fit_frozen if recipe.freeze else fit_posterior)(
         module,
         splits.train,
         recipe,
-        again=(lambda start: build(spec, start)) if isinstance(network, str) else None,
+        again=(
+            (lambda start: source.module(spec, start, SILENT)[0])
+            if isinstance(network, str)
+            else None
+        ),
         prior=prior,
         likelihood=likelihood,
         seed=seed,
@@ -165,6 +174,8 @@ def fit(
     if prior is not None:
         recipe = replace(recipe, prior=str(prior))
     record = _record(dataset, splits, fitted, extra=joined, test_fraction=test_fraction, seed=seed)
+    if loaded is not None:
+        record = replace(record, weights=loaded.file, weights_fingerprint=loaded.fingerprint)
     classifier = Classifier(
         network=fitted.network,
         guide=fitted.guide,
@@ -198,13 +209,32 @@ def find_recipe(recipe: Recipe | str) -> Recipe:
 
 
 def _as_dataset(
-    data: Dataset | ImageSet | str | Path, image_size: int | None, seed: int, reporter: Reporter
+    data: Dataset | ImageSet | str | Path, source: NetworkSource, seed: int, reporter: Reporter
 ) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, ImageSet):
-        return Dataset(data.name, data)
-    return load(data, image_size=image_size, seed=seed, reporter=reporter)
+    """The data set, its images brought to what the network needs, if it needs anything."""
+    needed = source.preprocessing()
+    if isinstance(data, str | Path):
+        side = source.image_size
+        return load(data, preprocessing=needed, image_size=side, seed=seed, reporter=reporter)
+    dataset = Dataset(data.name, data) if isinstance(data, ImageSet) else data
+    if needed is None:
+        return dataset
+    train, test = dataset.train, dataset.test
+    return replace(
+        dataset,
+        train=replace(train, images=adapt(train.images, needed)),
+        test=None if test is None else replace(test, images=adapt(test.images, needed)),
+    )
+
+
+def _with_augmentation(recipe: Recipe, data: str, train: ImageSet) -> Recipe:
+    """What ``auto`` stands for; none where features are computed once, of images as they are."""
+    if recipe.augment != "auto":
+        return recipe
+    if recipe.freeze and recipe.views == 1:
+        return replace(recipe, augment="none")
+    side = max(train.images.shape[-2:])
+    return replace(recipe, augment=suitable_augmentation(data, side))
 
 
 def _with_extra(

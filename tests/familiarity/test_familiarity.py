@@ -7,6 +7,7 @@ import nescio
 from nescio.data import ImageSet
 from nescio.errors import ArchitectureError, UsageError
 from nescio.familiarity import Familiarity, StageReader, find_stages, fit_familiarity
+from nescio.familiarity.familiarity import _Known
 from nescio.familiarity.stages import reduce_features
 from nescio.network import NetworkSpec, build
 
@@ -192,3 +193,24 @@ def test_many_classes_and_large_stages_stay_small() -> None:
     evidence = known.evidence(known.reader(network, {}), images[:5])
     assert evidence.shape == (5, 3, classes)
     assert bool(torch.isfinite(evidence).all())
+
+
+def test_few_images_go_through_the_network_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(nn.Flatten):
+        images = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            Counting.images += len(x)
+            return super().forward(x)
+
+    train = stripes(600, 0)
+    network = nn.Sequential(Counting(), *small_network()[1:]).eval()
+    known = fit_familiarity(network, {}, train, classes=3)
+    # Two more, to find the stages.
+    assert Counting.images == len(train) + 2
+    with monkeypatch.context() as patch:
+        patch.setattr(_Known, "_kept", property(lambda _: {}, lambda *_: None), raising=False)
+        again = fit_familiarity(network, {}, train, classes=3)
+    assert Counting.images == 4 * (len(train) + 1)
+    first, other = known.tensors(), again.tensors()
+    assert all(torch.equal(first[name], other[name]) for name in other)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from nescio.inference import MeanField, random_parameters
-from nescio.network.cut import cut_network
+from nescio.network import cut_network
 from nescio.prediction import SampledNetworks, stream_logits
 
 

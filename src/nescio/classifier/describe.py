@@ -11,6 +11,7 @@ from nescio.classifier.modelfile import open_safetensors, read_header
 from nescio.data import Preprocessing
 from nescio.errors import ModelFileError, NescioError
 from nescio.inference import Recipe
+from nescio.network import Normalisation
 from nescio.refusal import rule_from_json
 from nescio.refusal.wording import ASSUMPTION
 
@@ -41,6 +42,7 @@ def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
         "network": f"{header['network']['name']}, {random:,} random parameters",
         "posterior": f"{recipe.posterior}: {words}",
         **_diagnostics(training),
+        **_network(header),
         "images": str(Preprocessing(**header["preprocessing"])),
         "classes": f"{len(classes)}: {', '.join(classes[:20])}{', ...' * (len(classes) > 20)}",
         "recipe": f"{recipe.name}, {passes} passes"
@@ -81,6 +83,23 @@ def _diagnostics(training: Mapping[str, Any]) -> dict[str, str]:
     figures = training.get("diagnostics", {})
     told = ", ".join(f"{name} {float(value):.4g}" for name, value in figures.items())
     return {"convergence": told} if told else {}
+
+
+def _network(header: Mapping[str, Any]) -> dict[str, str]:
+    """What the network began with, and what is done to pixels before it; where there is any."""
+    training, recipe = header["training"], header["recipe"]
+    normalise = header["network"].get("normalise")
+    weights = str(training.get("weights", ""))
+    frozen = f", features of {recipe['views']} views of each image" * (recipe.get("views", 1) > 1)
+    return {
+        **({} if normalise is None else {"normalised by": str(Normalisation.from_json(normalise))}),
+        **(
+            {"weights": weights, "weights fingerprint": str(training["weights_fingerprint"])}
+            if weights
+            else {}
+        ),
+        **({"trunk": f"frozen{frozen}"} if recipe.get("freeze") else {}),
+    }
 
 
 def _extra(training: Mapping[str, Any]) -> dict[str, str]:

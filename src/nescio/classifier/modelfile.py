@@ -36,7 +36,15 @@ from nescio.familiarity import Familiarity
 from nescio.files import atomic_path
 from nescio.inference import FAMILIES, SCALE_MAPS, Epoch, Misfit, Posterior, Recipe
 from nescio.inference.posterior import count, group, require_shapes
-from nescio.network import OWN, NetworkSpec, build, lay_out, named_tensors
+from nescio.network import (
+    OWN,
+    NetworkSpec,
+    Normalisation,
+    build,
+    lay_out,
+    named_tensors,
+    normalised,
+)
 from nescio.refusal import CalibratedRule, rule_from_json
 
 FORMAT_VERSION = 6
@@ -162,6 +170,8 @@ def _describe(classifier: Classifier) -> dict[str, Any]:
             "diagnostics": dict(record.diagnostics),
             "extra_images": record.extra_images,
             "extra_fingerprint": record.extra_fingerprint,
+            "weights": record.weights,
+            "weights_fingerprint": record.weights_fingerprint,
         },
     }
 
@@ -175,7 +185,14 @@ def _rebuild(
     shape = tuple(int(side) for side in header["network"]["shape"])
     if len(shape) != 3:
         raise ValueError(f"network shape {shape}")
-    spec = NetworkSpec(str(header["network"]["name"]), shape, int(header["network"]["classes"]))
+    described = header["network"]
+    normalise = described.get("normalise")
+    spec = NetworkSpec(
+        str(described["name"]),
+        shape,
+        int(described["classes"]),
+        None if normalise is None else Normalisation.from_json(normalise),
+    )
     recipe = _recipe(path, header)
     module, guide = _matching_network(path, header, spec, network, tensors)
     calibrated = header["calibrated"]
@@ -243,10 +260,11 @@ def _matching_network(
     else:
         # Shapes are compared on no memory first: a hostile file cannot ask for much.
         with torch.device("meta"):
-            _fitting_posterior(path, header, build(spec), tensors)
+            _fitting_posterior(path, header, normalised(build(spec), spec.normalise), tensors)
         module = build(spec)
+    module = normalised(module, spec.normalise)
     guide = _fitting_posterior(path, header, module, tensors)
-    module = lay_out(module.eval())
+    module = lay_out(module.eval().float())
     center, fixed = guide.center(), group(tensors, "fixed")
     with torch.no_grad():
         for name, value in named_tensors(module).items():
@@ -268,7 +286,7 @@ def _user_network(path: Path, spec: NetworkSpec, network: str | None) -> nn.Modu
             f"{path}: its network comes from {spec.name!r}; a file alone runs no code, "
             f"so allow it with --network {spec.name}"
         )
-    return build(NetworkSpec(network, spec.shape, spec.classes))
+    return build(replace(spec, name=network))
 
 
 def _fitting_posterior(

@@ -30,6 +30,8 @@ class TrainingRecord:
         extra_fingerprint: SHA-256 of these and their labels; empty where there are none.
         diagnostics: Figures that tell whether the posterior can be trusted, where its method
             has any.
+        weights: The file of weights that the network began with; empty where there was none.
+        weights_fingerprint: SHA-256 of that file.
     """
 
     data: str
@@ -45,3 +47,5 @@ class TrainingRecord:
     extra_images: int = 0
     extra_fingerprint: str = ""
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+    weights: str = ""
+    weights_fingerprint: str = ""

@@ -49,6 +49,29 @@ class PromiseOptions:
     """Make both promises for each class."""
 
 
+@Parameter(name="*", group="Pretrained networks")
+@dataclass(frozen=True)
+class NetworkOptions:
+    """What a network begins with, and what of it stays as it is."""
+
+    weights: Path | None = None
+    """Begin with the weights in this file: safetensors, or a .pth of tensors alone. They must fit
+    the network by name and shape, but for the last layer, which may be for other classes."""
+
+    freeze: Annotated[bool, Parameter(negative="")] = False
+    """Train the random weights alone (see --random); what comes before them stays as it is, so
+    its features are computed once, and training takes seconds."""
+
+    views: int | None = None
+    """With --freeze: compute features of this many varied copies of each image (see --augment),
+    not of the image as it is. [1, as it is]"""
+
+    normalise: str = "auto"
+    """Make this the network's first layer: none, imagenet, or means and deviations of pixels in
+    [0, 1], such as 0.5,0.5,0.5/0.25,0.25,0.25. auto is what a network of timm was
+    trained with, and none for all others."""
+
+
 @Parameter(name="*", group="Study")
 @dataclass(frozen=True)
 class StudyOptions:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_error, print_result
-from nescio.cli.options import Common, PromiseOptions
+from nescio.cli.options import Common, NetworkOptions, PromiseOptions
 from nescio.errors import CalibrationError, CalibrationInterrupt
 from nescio.files import check_writable
 
@@ -43,6 +43,7 @@ def train(
     rule: str | None = None,
     stages: str | None = None,
     image_size: int | None = None,
+    backbone: NetworkOptions = NetworkOptions(),  # noqa: B008 - frozen
     promises: PromiseOptions = PromiseOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
@@ -61,8 +62,9 @@ def train(
     recipe
         default: the ELBO as it is, with a calibrated rule. article: the 2018 system as it was.
     network
-        mlp, cnn, or module:factory for your own (called with shape= and classes=). [default: cnn;
-        article: mlp]
+        mlp, cnn, module:factory for your own (called with shape= and classes=), or timm:NAME
+        (pip install 'nescio[timm]'; it begins at random unless --weights are given).
+        [default: cnn; article: mlp]
     effort
         quick: a quarter of the passes; best: four times as many.
     epochs
@@ -101,7 +103,8 @@ def train(
         Where the network is read to tell familiar images: image, paths of layers, and output,
         joined by commas. [found by itself]
     image_size
-        Bring images to this many pixels a side. [their own size, if one and at most 64]
+        Bring images to this many pixels a side. [their own size, if one and at most 64; for
+        timm:NAME the size that it was made for, in colour]
     """
     check_writable(out)
     from nescio.training import find_recipe, fit
@@ -115,6 +118,8 @@ def train(
         "prior": prior,
         "kl_weight": kl_weight,
         "random": random,
+        "freeze": backbone.freeze,
+        "views": backbone.views,
         "augment": augment,
         "scale": scale,
         "estimator": estimator,
@@ -132,6 +137,8 @@ def train(
             **asdict(promises),
             stages=None if stages is None else stages.split(","),
             image_size=image_size,
+            weights=backbone.weights,
+            normalise=backbone.normalise,
             samples=common.samples,
             seed=common.seed or 0,
             device=common.device,

@@ -1,14 +1,15 @@
 """Data: images and labels from every form that the command line takes.
 
-Read in this order: :mod:`images`, :mod:`preprocess`, :mod:`augment`, :mod:`idx`, :mod:`npz`,
-:mod:`folders`, :mod:`synthetic`, :mod:`patterns`, :mod:`corruptions`, :mod:`shifts`,
+Read in this order: :mod:`images`, :mod:`features`, :mod:`preprocess`, :mod:`augment`, :mod:`idx`,
+:mod:`npz`, :mod:`folders`, :mod:`synthetic`, :mod:`patterns`, :mod:`corruptions`, :mod:`shifts`,
 :mod:`download`, :mod:`named`, :mod:`split`, :mod:`load`, :mod:`labels`.
 """
 
 from nescio.data.augment import Augmentation, parse_augmentation, suitable_augmentation
 from nescio.data.corruptions import CORRUPTIONS
+from nescio.data.features import FeatureSet
 from nescio.data.folders import Failure, ReadResult, decode_image, list_images, read_images
-from nescio.data.images import Dataset, ImageSet, Preprocessing, to_float
+from nescio.data.images import Dataset, ImageSet, Preprocessing, images_at_once, to_float
 from nescio.data.labels import read_labels
 from nescio.data.load import NAMES, all_images, load
 from nescio.data.patterns import blank, checkerboard, constant, natural
@@ -25,6 +26,7 @@ __all__ = [
     "Augmentation",
     "Dataset",
     "Failure",
+    "FeatureSet",
     "ImageSet",
     "Preprocessing",
     "ReadResult",
@@ -39,6 +41,7 @@ __all__ = [
     "constant",
     "decode_image",
     "digits",
+    "images_at_once",
     "join_extra",
     "letters",
     "list_images",

@@ -8,12 +8,17 @@ in [0, 1] on the device, batch by batch (:func:`to_float`).
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from nescio.errors import DataError, UsageError
+
+AT_ONCE = 2**23
+"""How many numbers of images go through a network at once: 512 images of 64x64 in colour, or 55
+of 224x224. A network makes some ten times as many of them, in its first layers."""
 
 
 @dataclass(frozen=True)
@@ -176,5 +181,16 @@ class Dataset:
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Pixels as the networks take them: uint8 ``(n, K, H, W)`` to float32 in [0, 1]."""
+    """Pixels as the networks take them: uint8 ``(n, K, H, W)`` to float32 in [0, 1].
+
+    Features that stand for images (:class:`nescio.data.features.FeatureSet`) stay what they are.
+    """
+    if images.is_floating_point():
+        return images.to(torch.float32, copy=True)
     return images.to(torch.float32).div_(255.0)
+
+
+def images_at_once(images: Tensor, most: int) -> int:
+    """How many images ``(N, ...)`` go through a network at once: the fewer, the larger they are."""
+    size = max(1, math.prod(images.shape[1:]))
+    return max(1, min(most, AT_ONCE // size))

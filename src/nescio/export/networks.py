@@ -70,7 +70,7 @@ def shared_part(
     if cut.trunk is None and not stages:
         return x, []
     example = _example(classifier)
-    reading = _Reading(cut, classifier.guide.loc, stages, example)
+    reading = _Reading(cut, classifier.guide.center(), stages, example)
     results = graph.include(_translate(reading, (example,), ({0: _batch()},)), [x])
     return (x, results) if cut.trunk is None else (results[0], results[1:])
 
@@ -104,7 +104,7 @@ def _stacks(classifier: Classifier, cut: Cut, draw: Draw) -> dict[str, Tensor]:
     sample = classifier.guide.sampler()
     stacks: dict[str, Tensor] = {}
     for number in range(draw.samples):
-        drawn = sample(generator(draw.seed, Stream.PREDICTION, number))
+        drawn = sample(generator(draw.seed, Stream.PREDICTION, number), number)
         for name, value in drawn.items():
             own = name.removeprefix(cut.prefix)
             if number == 0:

@@ -21,7 +21,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from nescio.data import ImageSet, to_float
+from nescio.data import ImageSet, images_at_once, to_float
 from nescio.errors import ArchitectureError
 from nescio.familiarity.density import (
     MOST_AXES,
@@ -44,7 +44,8 @@ BATCH_SIZE = 512
 """Images that go through the network at once."""
 
 MOST_IMAGES = 10_000
-"""Training images for the axes and for the Gaussians' tails; the densities are fitted to all."""
+"""Training images for the axes and for the Gaussians' tails; the densities are fitted to all. So
+many are read once, and what was read is kept: at most 200 MB."""
 
 BY_NEIGHBOURS = {IMAGE: True, OUTPUT: False}
 """The stages that are told by neighbours, and whether by planes through them; the others by a
@@ -107,7 +108,8 @@ class Familiarity:
             features that are not numbers, so that such an image is never familiar.
         """
         device = self.stages[0].tail.points.device
-        parts = [self._of_batch(reader, part.to(device)) for part in images.split(BATCH_SIZE)]
+        batches = images.split(images_at_once(images, BATCH_SIZE))
+        parts = [self._of_batch(reader, part.to(device)) for part in batches]
         return torch.cat(parts) if parts else torch.empty(0, len(self.stages), self.classes)
 
     def _of_batch(self, reader: StageReader, images: Tensor) -> Tensor:
@@ -160,8 +162,8 @@ def fit_familiarity(
 ) -> Familiarity:
     """Describe the training images at every stage of a fitted network.
 
-    Three passes over images through the network, in bounded memory: for the axes, for the
-    densities, for the tails.
+    In bounded memory: for the axes, for the densities and for the tails. Up to
+    :data:`MOST_IMAGES` images go through the network once, of more so many three times.
 
     Args:
         network: In evaluation mode; its device is where the work is done.
@@ -194,13 +196,16 @@ def fit_familiarity(
     return Familiarity(tuple(found[name] for name in axes))
 
 
-@dataclass(frozen=True)
 class _Known:
-    """The training images, to be read batch by batch on a device."""
+    """The training images, to be read batch by batch on a device.
 
-    train: ImageSet
-    device: torch.device
-    task: Task
+    Where they are few, what was read is kept, so that the network runs over them once.
+    """
+
+    def __init__(self, train: ImageSet, device: torch.device, task: Task) -> None:
+        self.train, self.device, self.task = train, device, task
+        self.keeps = len(train) <= MOST_IMAGES
+        self._kept: dict[tuple[int, int], dict[str, Tensor]] = {}
 
     @property
     def labels(self) -> Tensor:
@@ -210,11 +215,20 @@ class _Known:
         self, index: Tensor, reader: StageReader
     ) -> Iterator[tuple[Sequence[Tensor], Tensor, Tensor]]:
         """The features of all stages, the labels and the places of the images at ``index``."""
-        for part in index.split(BATCH_SIZE):
-            images = self.train.images[part].to(self.device)
-            features = reader(channels_last(to_float(images)))
-            yield features, self.labels[part].to(self.device), part
+        for part in index.split(images_at_once(self.train.images, BATCH_SIZE)):
+            yield self._features(part, reader), self.labels[part].to(self.device), part
             self.task.advance(len(part))
+
+    def _features(self, part: Tensor, reader: StageReader) -> Sequence[Tensor]:
+        """Few images are all read each time (see :func:`_some`), so their first says which."""
+        kept = self._kept.get((int(part[0]), len(part)))
+        if kept is not None:
+            return [kept[name] for name in reader.stages]
+        features = reader(channels_last(to_float(self.train.images[part].to(self.device))))
+        if self.keeps:
+            own = dict(zip(reader.stages, features, strict=True))
+            self._kept[int(part[0]), len(part)] = own
+        return features
 
 
 def _find_axes(

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nescio.network import replaced
+from nescio.network import evaluating, replaced
 
 Estimator: TypeAlias = Literal["shared", "local", "flipout"]
 
@@ -168,12 +168,10 @@ def _layers_that_run_once(network: nn.Module, random: Collection[str], x: Tensor
         return note
 
     handles = [m.register_forward_hook(watch(path)) for path, m in candidates.items()]
-    training = network.training
     try:
-        with torch.no_grad():
-            network.eval()(x)
+        with torch.no_grad(), evaluating(network):
+            network(x)
     finally:
-        network.train(training)
         for handle in handles:
             handle.remove()
     return [path for path in candidates if runs[path] == [len(x)]]

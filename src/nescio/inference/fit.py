@@ -25,7 +25,7 @@ from nescio.inference.posterior import Posterior
 from nescio.inference.prior import Prior, parse_prior
 from nescio.inference.recipe import Recipe
 from nescio.inference.watch import Watch
-from nescio.network import check_fit, check_lifting, lay_out
+from nescio.network import check_fit, check_lifting, check_weights, lay_out, train_mode
 from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, derive, generator
 
@@ -134,7 +134,9 @@ def fit_guide(
         explain_memory("training", "lower --batch-size or --image-size, or take a smaller network"),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
     ):
-        network = lay_out(copy.deepcopy(network).to(device))
+        # Weights in half precision would lose the steps that they are to make.
+        network = lay_out(copy.deepcopy(network).float().to(device))
+        check_weights(network)
         few = to_float(train.images[:2].to(device))
         check_fit(network, few, len(train.classes))
         check_lifting(network, random_parameters(network, recipe.random), few)
@@ -190,7 +192,7 @@ class _Run:
         options: EngineOptions,
     ) -> None:
         self.recipe = recipe
-        self.network = network.train()
+        self.network = train_mode(network)
         self.images = train.images.to(device)
         self.labels = train.require_labels().to(device)
         self.shuffler = generator(seed, Stream.SHUFFLE)
@@ -280,7 +282,7 @@ class _Run:
         output: Tensor = functional_call(
             self.network, dict(self.learner.center()), (to_float(self.images[batch]),)
         )
-        self.network.train()
+        train_mode(self.network)
         fits = self.bayesian.likelihood(output).log_prob(self.labels[batch])
         sums = [value.sum() for value in (fits, *self.learner.parameters(), *self.fixed)]
         return torch.stack(sums).sum() * 0.0 + self._zeros(1)

@@ -49,6 +49,9 @@ class Recipe:
         forced_samples: How many networks the forced answer averages; ``None`` for all.
         random: Which parameters are random, see
             :func:`nescio.inference.random_parameters`; the rest is trained as usual.
+        freeze: Whether what comes before the random parameters stays as it is, so that its
+            features are computed once, see :mod:`nescio.inference.frozen`.
+        views: How many varied copies of each image these features are computed of.
         augment: How images are varied from pass to pass, see :mod:`nescio.data.augment`;
             ``auto`` for what suits the data set.
         scale: The map from raw values to posterior scales, see :mod:`nescio.inference.scale`.
@@ -85,6 +88,8 @@ class Recipe:
     engine: Literal["torch", "pyro"] = "torch"
     network: str = "cnn"
     posterior: str = "mean-field"
+    freeze: bool = False
+    views: int = 1
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "--epochs must be at least 1", self.epochs)
@@ -113,6 +118,7 @@ class Recipe:
             "--engine pyro runs one network a step, so --estimator must be shared",
             self.estimator,
         )
+        self._check_views()
         parse_prior(self.prior)
         parse_augmentation(self.augment)
         self._check_posterior()
@@ -141,6 +147,26 @@ class Recipe:
             f"every weight of a member of --posterior {choice.name} is its own, so --random must "
             "be all, or left out",
             self.random,
+        )
+
+    def _check_views(self) -> None:
+        _require(self.views >= 1, "--views must be at least 1", self.views)
+        _require(
+            self.freeze or self.views == 1,
+            "--views is for --freeze, which computes features once",
+            self.views,
+        )
+        varied = self.augment not in ("auto", "none")
+        _require(
+            not self.freeze or self.views > 1 or not varied,
+            "--freeze computes features once, so --augment needs a number of varied copies of "
+            "each image, such as --views 4",
+            self.views,
+        )
+        _require(
+            self.views == 1 or self.augment != "none",
+            "--views are varied copies of images, so they need --augment",
+            self.augment,
         )
 
     def with_effort(self, effort: str) -> Recipe:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nescio.data import ImageSet, to_float
+from nescio.network import train_mode
 
 MOST_WATCHED = 2_000
 """Images, so that watching takes a small part of a pass."""
@@ -54,7 +55,7 @@ class Watch:
         ):
             output: Tensor = functional_call(network, dict(means), (to_float(images.to(device)),))
             right += (output.argmax(-1) == labels.to(device)).sum()
-        network.train()
+        train_mode(network)
         return int(right) / len(self.labels)
 
     def describe(self, accuracy: float) -> str:

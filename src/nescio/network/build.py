@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from nescio.devices import is_out_of_memory
 from nescio.errors import ArchitectureError, UsageError
 from nescio.network.architectures import cnn, mlp
+from nescio.network.modes import evaluating
+from nescio.network.normalise import Normalisation
+from nescio.network.zoo import build_zoo, is_zoo
 from nescio.randomness import Stream, derive
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
@@ -31,14 +34,16 @@ class NetworkSpec:
     """What is needed to build a network again.
 
     Attributes:
-        name: ``mlp``, ``cnn``, ``module:factory``, or ``own`` for a Python object.
+        name: ``mlp``, ``cnn``, ``module:factory``, ``timm:NAME``, or ``own`` for a Python object.
         shape: ``(K, H, W)`` of the images that it takes.
         classes: ``C``, how many logits it gives.
+        normalise: What is done to the pixels before them, see :func:`normalised`.
     """
 
     name: str
     shape: tuple[int, int, int]
     classes: int
+    normalise: Normalisation | None = None
 
     @property
     def needs_code(self) -> bool:
@@ -47,10 +52,11 @@ class NetworkSpec:
 
 
 def build(spec: NetworkSpec, seed: int = 0) -> nn.Module:
-    """Build the network that ``spec`` names, initialised by ``seed``.
+    """Build the network that ``spec`` names, initialised by ``seed``; without its normalisation.
 
     A ``module:factory`` is imported from the working folder or the Python path
-    and called with whichever of ``shape`` and ``classes`` it takes by name.
+    and called with whichever of ``shape`` and ``classes`` it takes by name. A ``timm:NAME``
+    is made by timm, and nothing is downloaded.
 
     Raises:
         UsageError: The name is unknown, or the module or factory cannot be found.
@@ -60,6 +66,8 @@ def build(spec: NetworkSpec, seed: int = 0) -> nn.Module:
         torch.manual_seed(derive(seed, Stream.NETWORK))
         if spec.name in ARCHITECTURES:
             return ARCHITECTURES[spec.name](spec.shape, spec.classes)
+        if is_zoo(spec.name):
+            return build_zoo(spec.name, spec.shape, spec.classes)
         return _call_factory(_find_factory(spec.name), spec)
 
 
@@ -74,10 +82,9 @@ def check_fit(network: nn.Module, images: Tensor, classes: int) -> None:
     Raises:
         ArchitectureError: It fails on such images, or its output does not fit.
     """
-    training = network.training
     try:
-        with torch.no_grad():
-            logits = network.eval()(images)
+        with torch.no_grad(), evaluating(network):
+            logits = network(images)
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -85,13 +92,11 @@ def check_fit(network: nn.Module, images: Tensor, classes: int) -> None:
             "; a network is given one batch of images and nothing else, so wrap it in a "
             "module whose forward(images) fills in the rest"
             if isinstance(error, TypeError) and "argument" in str(error)
-            else ""
+            else _other_images(network, images)
         )
         raise ArchitectureError(
             f"the network fails on images of shape {tuple(images.shape)}: {first_line(error)}{mend}"
         ) from error
-    finally:
-        network.train(training)
     if not isinstance(logits, Tensor):
         raise ArchitectureError(
             f"the network must give one tensor of logits, got {type(logits).__name__}; wrap it in "
@@ -103,11 +108,55 @@ def check_fit(network: nn.Module, images: Tensor, classes: int) -> None:
             f"the network must give logits of shape {(len(images), classes)} for {len(images)} "
             f"images of {classes} classes, got {shape}; make its last layer {classes} wide"
         )
+    if not logits.is_floating_point():
+        raise ArchitectureError(
+            f"the network must give real numbers, got {logits.dtype}; return the logits, before "
+            "any rounding or choice"
+        )
     if not bool(torch.isfinite(logits).all()):
         raise ArchitectureError(
             "the network gives NaN or infinite logits before training; "
             "look at its initialisation and its layers"
         )
+
+
+SIDES = (224, 28, 32, 64, 96, 128, 48, 160, 192, 240, 256, 299, 320, 336, 384, 448, 512)
+"""Of images that networks are commonly made for; what is tried where one fails."""
+
+
+def _other_images(network: nn.Module, images: Tensor) -> str:
+    """How to mend it where the network does run on images of another size or colour."""
+    with torch.no_grad(), evaluating(network):
+        return _found_images(network, images)
+
+
+def _found_images(network: nn.Module, images: Tensor) -> str:
+    channels = images.shape[1]
+    for other in (channels, 4 - channels if channels in (1, 3) else channels):
+        for side in (*images.shape[2:], *SIDES):
+            try:
+                network(images.new_zeros(2, other, side, side))
+            except Exception:  # noqa: BLE001, S112 - it may fail in any way; the next is tried
+                continue
+            colour = {1: " grey", 3: " colour"}.get(other, "") if other != channels else ""
+            size = f" with --image-size {side}" if (side, side) != images.shape[2:] else ""
+            return f"; it runs on{colour} images of {side}x{side}, so bring them to that{size}"
+    return ""
+
+
+def check_weights(network: nn.Module) -> None:
+    """Weights that are to be fitted must be real numbers.
+
+    Raises:
+        ArchitectureError: Some are not.
+    """
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad and parameter.is_complex():
+            raise ArchitectureError(
+                f"parameter {name!r} is complex, and posteriors are fitted over real numbers; "
+                "hold its real and imaginary parts as two parameters, or freeze it by "
+                "requires_grad_(False)"
+            )
 
 
 def first_line(error: Exception) -> str:
@@ -122,7 +171,8 @@ def _find_factory(name: str) -> Callable[..., Any]:
         near = get_close_matches(name, ARCHITECTURES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UsageError(
-            f"unknown network {name!r}: expected {', '.join(ARCHITECTURES)} or module:factory{hint}"
+            f"unknown network {name!r}: expected {', '.join(ARCHITECTURES)}, module:factory or "
+            f"timm:NAME{hint}"
         )
     here = str(Path.cwd())
     if here not in sys.path:

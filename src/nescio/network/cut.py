@@ -7,7 +7,8 @@ their output is computed once for all samples.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -42,15 +43,22 @@ class Cut:
         output: Tensor = functional_call(self.head, own, (features,))
         return output
 
+    def named_head(self) -> nn.Module:
+        """The head, its parameters under the names that they have in the whole network."""
+        head = self.head
+        for name in reversed(self.prefix.split(".")[:-1]):
+            head = nn.Sequential(OrderedDict({name: head}))
+        return head
+
 
 @torch.no_grad()
 def cut_network(network: nn.Module, random: Collection[str], example: Tensor) -> Cut:
     """Cut ``network`` before its first random weight, where that is possible.
 
-    Two forms are known: an ``nn.Sequential``, cut between its modules; and any network
-    whose random weights are all in one module that gives the network's output. The cut
-    is tried on ``example``; where the parts do not give what the whole gives, all of it
-    is the head.
+    Two forms are known: an ``nn.Sequential``, cut between its modules, and within the last of
+    them; and any network whose random weights are all in one module that gives the network's
+    output. The cut is tried on ``example``; where the parts do not give what the whole gives,
+    all of it is the head.
 
     Args:
         network: In evaluation mode.
@@ -58,18 +66,37 @@ def cut_network(network: nn.Module, random: Collection[str], example: Tensor) ->
         example: ``(n, K, H, W)``, a few images on the network's device.
     """
     whole = Cut(None, network, "")
-    cut = _sequential(network, random) or _single_head(network, random)
-    if cut is None or len(example) == 0:
+    if len(example) == 0:
         return whole
-    try:
-        parts = cut.head(cut.features(example.clone()))
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        return whole  # a part may fail in any way; the whole still runs
-    expected = network(example.clone())
-    same = parts.shape == expected.shape and torch.allclose(parts, expected, equal_nan=True)
-    return cut if same else whole
+    for cut in _cuts(network, random):
+        try:
+            parts = cut.head(cut.features(example.clone()))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            continue  # a part may fail in any way; the whole still runs
+        expected = network(example.clone())
+        if parts.shape == expected.shape and torch.allclose(parts, expected, equal_nan=True):
+            return cut
+    return whole
+
+
+def _cuts(network: nn.Module, random: Collection[str]) -> Iterator[Cut]:
+    """The cuts to try, the deepest first."""
+    cut = _sequential(network, random)
+    if cut is None:
+        single = _single_head(network, random)
+        if single is not None:
+            yield single
+        return
+    # What is left of a Sequential may be one module that can be cut itself.
+    (name, module), *more = cut.head.named_children()
+    if not more:
+        inside = [full.removeprefix(f"{name}.") for full in random]
+        for inner in _cuts(module, inside):
+            trunk = nn.Sequential(*(part for part in (cut.trunk, inner.trunk) if part is not None))
+            yield Cut(trunk, inner.head, f"{name}.{inner.prefix}")
+    yield cut
 
 
 def _sequential(network: nn.Module, random: Collection[str]) -> Cut | None:

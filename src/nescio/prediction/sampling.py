@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nescio.data.images import to_float
+from nescio.data.images import images_at_once, to_float
 from nescio.devices import explain_memory, lowered
 from nescio.errors import ArchitectureError, UsageError
 from nescio.inference.posterior import Draw, Posterior
@@ -144,7 +144,7 @@ class SampledNetworks:
     def features(self, chunk: Tensor) -> Tensor:
         """What the sampled part takes, ``(n, ...)``, for ``(n, K, H, W)`` uint8 images."""
         with _explained(), lowered(self.device, self.precision):
-            parts = chunk.split(self.batch_size)
+            parts = chunk.split(images_at_once(chunk, self.batch_size))
             # One batch of floats at a time: images may be far larger than their features.
             features = torch.cat([self.cut.features(to_float(p.to(self.device))) for p in parts])
             return channels_last(features) if self.convolves else features
@@ -157,14 +157,15 @@ class SampledNetworks:
         """
         with _explained(), lowered(self.device, self.precision):
             logits = torch.empty(len(numbers), len(features), self.classes, device=self.device)
-            batches = features.split(self.batch_size)
+            size = images_at_once(features, self.batch_size)
+            batches = features.split(size)
             for out, s in zip(logits, numbers, strict=True):
                 if self.distinct is not None and s - numbers.start >= self.distinct:
                     out.copy_(logits[s - numbers.start - self.distinct])
                     task.advance(len(features))
                     continue
                 weights = self.draw(generator(self.seed, Stream.PREDICTION, s), s)
-                for x, part in zip(batches, out.split(self.batch_size), strict=True):
+                for x, part in zip(batches, out.split(size), strict=True):
                     given = x.clone() if self.overwrites else x
                     part.copy_(self.cut.logits(weights, given))
                 task.advance(len(features))

@@ -1,0 +1,108 @@
+"""Where a network comes from, and what it wants of the images."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from nescio.data import Preprocessing, choose_preprocessing
+from nescio.errors import UsageError
+from nescio.network.build import ARCHITECTURES, OWN, NetworkSpec, build
+from nescio.network.normalise import normalised, parse_normalisation
+from nescio.network.weights import LoadedWeights, load_weights
+from nescio.network.zoo import is_zoo, zoo_config
+from nescio.progress import Reporter
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """What the user says of a network.
+
+    Attributes:
+        network: The module itself, or its name, see :func:`nescio.network.build`.
+        weights: A file with the weights to begin with, see :func:`load_weights`.
+        normalise: See :func:`nescio.network.parse_normalisation`.
+        image_size: The side that images are to have, in pixels.
+    """
+
+    network: nn.Module | str
+    weights: str | Path | None = None
+    normalise: str = "auto"
+    image_size: int | None = None
+
+    @property
+    def zoo(self) -> str | None:
+        """The name of a network of timm, if it is one."""
+        return self.network if isinstance(self.network, str) and is_zoo(self.network) else None
+
+    def check(self, *, freeze: bool) -> None:
+        """Fail before images are read, where that can be known.
+
+        Args:
+            freeze: Whether the trunk is to stay as it is.
+
+        Raises:
+            UsageError: The file of weights is not there; or a network would be frozen that
+                nothing has trained.
+        """
+        if self.weights is not None and not Path(self.weights).is_file():
+            raise UsageError(f"--weights {self.weights}: no such file")
+        untrained = self.network in ARCHITECTURES or self.zoo is not None
+        if freeze and untrained and self.weights is None:
+            raise UsageError(
+                f"--freeze keeps what comes before the head as it is, and {self.network} begins "
+                "at random; give its trained weights with --weights FILE"
+            )
+
+    def preprocessing(self) -> Preprocessing | None:
+        """What images must be brought to for this network; ``None`` where it follows the data.
+
+        Networks of timm were made for colour images; grey ones become such by repetition.
+
+        Raises:
+            UsageError: There is no such network, or no such size.
+        """
+        if self.zoo is None:
+            return None
+        channels, height, width = zoo_config(self.zoo).shape
+        if self.image_size is None:
+            return Preprocessing(channels, height, width)
+        return choose_preprocessing([], colour=channels == 3, image_size=self.image_size)
+
+    def spec(self, shape: tuple[int, int, int], classes: int) -> NetworkSpec:
+        """What is needed to build it again.
+
+        Raises:
+            UsageError: The normalisation is none, or does not fit the images.
+        """
+        own = None if self.zoo is None else zoo_config(self.zoo).normalisation
+        normalisation = parse_normalisation(self.normalise, shape[0], own)
+        name = self.network if isinstance(self.network, str) else OWN
+        return NetworkSpec(name, shape, classes, normalisation)
+
+    def module(
+        self, spec: NetworkSpec, seed: int, reporter: Reporter
+    ) -> tuple[nn.Module, LoadedWeights | None]:
+        """The network with its weights and behind its normalisation; and where they came from.
+
+        The user's own object is not changed.
+
+        Raises:
+            UsageError: The network or the file cannot be found or read.
+            ArchitectureError: The network cannot be built, or the weights do not fit.
+        """
+        network = build(spec, seed) if isinstance(self.network, str) else self.network
+        loaded = None
+        if self.weights is not None:
+            network = copy.deepcopy(network)
+            classifiers = () if self.zoo is None else zoo_config(self.zoo).classifiers
+            loaded = load_weights(network, Path(self.weights), classifiers)
+            if loaded.left:
+                reporter.note(
+                    f"{loaded.file} has no {', '.join(loaded.left)} for {spec.classes} classes: "
+                    "left as initialised, to be trained"
+                )
+        return normalised(network, spec.normalise), loaded
