@@ -23,12 +23,17 @@ from nescio.classifier import (
 from nescio.data import (
     Dataset,
     ImageSet,
+    Reading,
     Splits,
     join_extra,
     load,
     read_labels,
+    read_split,
     split,
+    split_fingerprint,
     suitable_augmentation,
+    tell_duplicates,
+    write_split,
 )
 from nescio.devices import choose_device, choose_precision, explain_memory
 from nescio.errors import (
@@ -39,7 +44,15 @@ from nescio.errors import (
     UsageError,
 )
 from nescio.familiarity import StageReader, fit_familiarity
-from nescio.inference import RECIPES, Fit, Likelihood, Prior, Recipe, fit_guide
+from nescio.inference import (
+    RECIPES,
+    Fit,
+    Likelihood,
+    Prior,
+    Recipe,
+    fit_guide,
+    tell_imbalance,
+)
 from nescio.network import OWN, NetworkSpec, build
 from nescio.prediction import check_samples
 from nescio.progress import SILENT, Reporter
@@ -62,7 +75,10 @@ def fit(
     confidence: float = CONFIDENCE,
     per_class: bool = False,
     stages: Sequence[str] | None = None,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    reading: Reading | None = None,
+    split_file: str | Path | None = None,
+    write_split_to: str | Path | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
     device: torch.device | str = "auto",
@@ -91,7 +107,12 @@ def fit(
         per_class: Whether both are promised for each class.
         stages: Where the network is read for familiarity: ``image``, paths of layers, and
             ``output``; ``None`` finds them.
-        image_size: Bring images to this many pixels a side.
+        image_size: Bring images to this many pixels a side, or to ``(H, W)``.
+        reading: What else is asked of ``data`` that is a name or a path, see
+            :class:`nescio.data.Reading`.
+        split_file: A CSV file that says which image is for training, calibration or test, see
+            :func:`nescio.data.read_split`; ``None`` to split by ``seed``.
+        write_split_to: Write the split to such a file.
         samples: How many networks are drawn for calibration.
         seed: Of the splits, the fit and the predictions.
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a device.
@@ -117,10 +138,19 @@ def fit(
     if recipe.rule != "calibrated":
         parse_rule(recipe.rule)
     place = choose_device(device)
-    dataset = _as_dataset(data, image_size, seed, reporter)
+    dataset = _as_dataset(data, image_size, reading, seed, reporter)
     dataset.require_unshifted()
-    test_fraction = TEST_FRACTION if dataset.test is None else 0.0
-    splits = split(dataset, seed=seed, calibration=recipe.calibration, test=test_fraction)
+    test_fraction = TEST_FRACTION if dataset.test is None and split_file is None else 0.0
+    parts = None
+    if split_file is None:
+        splits = split(dataset, seed=seed, calibration=recipe.calibration, test=test_fraction)
+    else:
+        splits, parts = read_split(Path(split_file), dataset)
+    if write_split_to is not None:
+        write_split(Path(write_split_to), dataset, splits)
+    tell_duplicates(dataset.name, splits, reporter)
+    tell_imbalance(splits.train, recipe.balance, reporter)
+    fixed = "" if parts is None else split_fingerprint(dataset, splits)
     splits, joined = _with_extra(splits, extra, reporter)
     spec = NetworkSpec(
         network if isinstance(network, str) else OWN,
@@ -157,6 +187,7 @@ def fit(
     if prior is not None:
         recipe = replace(recipe, prior=str(prior))
     record = _record(dataset, splits, fitted, extra=joined, test_fraction=test_fraction, seed=seed)
+    record = replace(record, parts=parts, split_fingerprint=fixed)
     classifier = Classifier(
         network=fitted.network,
         guide=fitted.guide,
@@ -190,13 +221,17 @@ def find_recipe(recipe: Recipe | str) -> Recipe:
 
 
 def _as_dataset(
-    data: Dataset | ImageSet | str | Path, image_size: int | None, seed: int, reporter: Reporter
+    data: Dataset | ImageSet | str | Path,
+    image_size: int | tuple[int, int] | None,
+    reading: Reading | None,
+    seed: int,
+    reporter: Reporter,
 ) -> Dataset:
     if isinstance(data, Dataset):
         return data
     if isinstance(data, ImageSet):
         return Dataset(data.name, data)
-    return load(data, image_size=image_size, seed=seed, reporter=reporter)
+    return load(data, image_size=image_size, reading=reading, seed=seed, reporter=reporter)
 
 
 def _with_extra(

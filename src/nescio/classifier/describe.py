@@ -40,7 +40,7 @@ def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
     rule, calibrated = header["rule"], header["calibrated"]
     return {
         "network": f"{header['network']['name']}, {sum(map(math.prod, sizes)):,} random parameters",
-        "images": str(Preprocessing(**header["preprocessing"])),
+        "images": Preprocessing(**header["preprocessing"]).describe(),
         "classes": f"{len(classes)}: {', '.join(classes[:20])}{', ...' * (len(classes) > 20)}",
         "recipe": f"{recipe.name}, {passes} passes"
         + (f" (stopped early: {training['stopped']})" if training["stopped"] else ""),
@@ -57,11 +57,17 @@ def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
         "data": f"{training['data']}, {training['train_images']:,} training and "
         f"{training['calibration_images']:,} calibration images",
         "data fingerprint": str(training["fingerprint"]),
+        **_fixed_split(training),
         **_extra(training),
         "seed": str(training["seed"]),
         "versions": ", ".join(f"{name} {v}" for name, v in training["versions"].items()),
         "format": str(header["format"]),
     }
+
+
+def _fixed_split(training: Mapping[str, Any]) -> dict[str, str]:
+    found = training.get("split_fingerprint")
+    return {"split": f"fixed by a file, SHA-256 {found}"} if found else {}
 
 
 def _extra(training: Mapping[str, Any]) -> dict[str, str]:

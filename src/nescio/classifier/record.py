@@ -28,6 +28,9 @@ class TrainingRecord:
         seen: ``(M,)`` int64, content hashes of all training and calibration images.
         extra_images: How many of the training images came from beside the data set.
         extra_fingerprint: SHA-256 of these and their labels; empty where there are none.
+        parts: ``(N,)`` uint8, for each image that the splits were made of its place in
+            :data:`nescio.data.split.PARTS`, where a file said so; else ``None``.
+        split_fingerprint: SHA-256 of that file as nescio writes it; empty where there is none.
     """
 
     data: str
@@ -42,3 +45,5 @@ class TrainingRecord:
     seen: Tensor
     extra_images: int = 0
     extra_fingerprint: str = ""
+    parts: Tensor | None = None
+    split_fingerprint: str = ""

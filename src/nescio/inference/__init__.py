@@ -1,15 +1,16 @@
 """Bayesian inference for networks: model, guide, ELBO, and the fit.
 
 Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`scale`, :mod:`guide`,
-:mod:`elbo`, :mod:`recipe`, :mod:`watch`, :mod:`fit`; then, for what makes it fast, :mod:`engine`,
-:mod:`estimators`, :mod:`site`, :mod:`noise`. Each of prior, likelihood and guide is a
-protocol with small implementations and can be replaced alone.
+:mod:`elbo`, :mod:`balance`, :mod:`recipe`, :mod:`watch`, :mod:`fit`; then, for what makes it
+fast, :mod:`engine`, :mod:`estimators`, :mod:`site`, :mod:`noise`. Each of prior, likelihood
+and guide is a protocol with small implementations and can be replaced alone.
 """
 
+from nescio.inference.balance import tell_imbalance
 from nescio.inference.elbo import Elbo, estimate_elbo
 from nescio.inference.fit import Epoch, Fit, fit_guide
 from nescio.inference.guide import Guide, MeanField
-from nescio.inference.likelihood import Categorical, Likelihood
+from nescio.inference.likelihood import Categorical, Likelihood, Weighted
 from nescio.inference.model import BayesianNetwork, random_parameters
 from nescio.inference.prior import (
     LaplacePrior,
@@ -42,8 +43,10 @@ __all__ = [
     "Recipe",
     "ScaleMap",
     "ScaledNormalPrior",
+    "Weighted",
     "estimate_elbo",
     "fit_guide",
     "parse_prior",
     "random_parameters",
+    "tell_imbalance",
 ]
