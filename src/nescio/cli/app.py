@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 import nescio
+from nescio.cli.cache import cache
 from nescio.cli.calibrate import calibrate
 from nescio.cli.compare import compare
 from nescio.cli.console import print_error
@@ -57,7 +58,18 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-for _command in (demo, train, calibrate, evaluate, compare, predict, review, info, reproduce):
+for _command in (
+    demo,
+    train,
+    calibrate,
+    evaluate,
+    compare,
+    predict,
+    review,
+    info,
+    reproduce,
+    cache,
+):
     app.command(_command)
 
 

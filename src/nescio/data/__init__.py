@@ -19,7 +19,7 @@ from nescio.data.load import NAMES, all_images, load
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, as_images, choose_preprocessing
 from nescio.data.reading import Reading, parse_bytes, parse_size
-from nescio.data.rows import Rows, Stack, read_all, read_batches
+from nescio.data.rows import Rows, Stack, read_all, read_batches, take
 from nescio.data.shifts import SEVERITIES, SHIFTS, Shift, parse_shift, shift_images, shift_set
 from nescio.data.split import Splits, join_extra, split, split_by
 from nescio.data.splitfile import read_split, split_fingerprint, write_split
@@ -71,6 +71,7 @@ __all__ = [
     "split_by",
     "split_fingerprint",
     "suitable_augmentation",
+    "take",
     "tell_duplicates",
     "to_float",
     "write_split",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nescio.data.folders import read_folder
+from nescio.data.huggingface import PREFIX, read_saved
 from nescio.data.idx import find_idx_pair, is_images_file, read_idx_folder, read_idx_set
 from nescio.data.images import Dataset, ImageSet, Preprocessing
 from nescio.data.named import FOLDER_SETS, IDX_SETS, load_named
@@ -15,6 +16,7 @@ from nescio.data.npz import read_npz
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt
 from nescio.data.reading import Reading
+from nescio.data.shards import names_shards, read_shards
 from nescio.data.shifts import shift_dataset, split_source
 from nescio.data.synthetic import digits, letters, noise
 from nescio.errors import DataError, UsageError
@@ -59,7 +61,8 @@ def load(
 
     Args:
         source: A name (``digits``, ``mnist``, ``noise:100``, ...), a folder, an
-            ``.npz`` or an IDX file of images. A name wins over a path of that name;
+            ``.npz``, an IDX file of images, WebDataset shards (``shards-{000..003}.tar``), or
+            ``hf:FOLDER`` of Hugging Face's ``save_to_disk``. A name wins over a path of that name;
             write ``./mnist`` for the path. Or any of these and a shift of it:
             ``mnist@blur:3``, see :mod:`nescio.data.shifts`.
         preprocessing: What to bring every image to; chosen from the data when ``None``.
@@ -112,6 +115,10 @@ def _load(source: str | Path, reading: Reading, seed: int, reporter: Reporter) -
         if reading.labelled and text in FOLDER_SETS:
             raise UsageError(f"{text} is an out-of-distribution set: use it with --ood")
         dataset = load_named(text, reading, reporter=reporter)
+    elif text.startswith(PREFIX):
+        dataset = read_saved(Path(text.removeprefix(PREFIX)), reading, reporter)
+    elif names_shards(text):
+        dataset = read_shards(text, reading, reporter)
     else:
         dataset = _load_path(Path(source), reading, reporter)
     if reading.labelled:

@@ -94,8 +94,8 @@ Stack: TypeAlias = Tensor | Rows
 """``(N, K, H, W)`` uint8 images, in memory or not."""
 
 
-def take(images: Stack, index: Tensor) -> Stack:
-    """The images at ``index`` ``(n,)`` int64; a copy of those in memory, unread if they are not."""
+def take(images: Stack, index: Tensor | slice) -> Stack:
+    """The images at ``index``; of those in memory as an index gives them, else unread."""
     return images.take(index) if isinstance(images, Rows) else images[index]
 
 
