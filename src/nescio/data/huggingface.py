@@ -106,15 +106,16 @@ class _Column:
             raise DataError(
                 f"{PREFIX}{folder}: it has no images (columns {', '.join(saved.features)})"
             )
-        raw = saved.cast_column(columns[0], datasets.Image(decode=False))
-        return _Column(folder, part, raw.select_columns([columns[0]]), columns[0])
+        # As the file holds them: what is decoded, and how, is for nescio to say.
+        raw = saved.select_columns([columns[0]]).with_format("arrow")
+        return _Column(folder, part, raw, columns[0])
 
     @property
     def names(self) -> Sequence[str]:
         return [f"{self.folder.resolve().name}/{self.part}[{i}]" for i in range(len(self.saved))]
 
     def open(self, index: int) -> Path | BytesIO:
-        record = self.saved[index][self.column]
+        record = self.saved[index][self.column][0].as_py() or {"bytes": None, "path": None}
         content, path = record["bytes"], record["path"]
         if content is not None:
             return BytesIO(content)
