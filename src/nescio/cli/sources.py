@@ -135,4 +135,4 @@ def _of_files(files: Sequence[Path], classifier: Classifier) -> Batch:
 def _is_image_file(path: Path) -> bool:
     """Whether to read this path as one image: any file that is not a data set."""
     name = path.name.lower()
-    return path.is_file() and not name.endswith(".npz") and "-ubyte" not in name
+    return path.is_file() and not name.endswith((".npz", ".tar")) and "-ubyte" not in name

@@ -56,7 +56,8 @@ def train(
     Parameters
     ----------
     data
-        A named set, a folder with one subfolder a class, an .npz or an IDX file.
+        A named set, a folder with one subfolder a class, an .npz, an IDX file, WebDataset shards
+        such as 'set-{000..003}.tar', or hf:FOLDER of Hugging Face's save_to_disk.
     out
         The model file to write, such as digits.nescio.
     extra_labels
