@@ -51,8 +51,8 @@ app = App(
         "letters, notmnist, blank, constant, checkerboard, natural), a folder with one subfolder "
         "a class, an .npz, an IDX file, WebDataset shards such as 'set-{000..003}.tar', or "
         "hf:FOLDER of Hugging Face's save_to_disk. DATA@SHIFT is a shift of it, to be judged: "
-        "inverted, turned, pairs, or with :SEVERITY from 1 to 5 blur, motion, noise, impulse, rotation, "
-        "occlusion, contrast, brightness, shear, zoom, shift, stripe, spatter, jpeg. "
+        "inverted, turned, pairs, or with :SEVERITY from 1 to 5 blur, motion, noise, impulse, "
+        "rotation, occlusion, contrast, brightness, shear, zoom, shift, stripe, spatter, jpeg. "
         "Begin with: nescio demo"
     ),
     version=lambda: nescio.__version__,
