@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +42,7 @@ def decode_image(source: Path | BinaryIO, name: str = "") -> Pixels:
     """
     name = name or str(source)
     with _explained(name), Image.open(source, formats=FORMATS) as image:
+        _check_size(image)
         return _pixels(ImageOps.exif_transpose(image))
 
 
@@ -56,6 +56,7 @@ def look_at_image(source: Path | BinaryIO, name: str = "") -> tuple[tuple[int, i
     """
     name = name or str(source)
     with _explained(name), Image.open(source, formats=FORMATS) as image:
+        _check_size(image)
         size = image.height, image.width
         if isinstance(image, TiffImageFile):  # some versions of Pillow have turned it already
             size = image.tag_v2[IMAGELENGTH], image.tag_v2[IMAGEWIDTH]
@@ -85,6 +86,13 @@ def _explained(name: str) -> Iterator[None]:
         # Decoders fail on hostile files in many ways; each means the same to the user.
         why = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableImage(f"{name}: not a readable image ({why})") from error
+
+
+def _check_size(image: Image.Image) -> None:
+    """Pillow's own warning comes and goes where several threads set filters."""
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        raise Image.DecompressionBombError
 
 
 def _pixels(image: Image.Image) -> Pixels:
@@ -128,8 +136,3 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
 
 def _has_colour(image: Image.Image) -> bool:
     return image.mode not in COLOURLESS and not image.mode.startswith("I;")
-
-
-def as_file(content: bytes) -> BinaryIO:
-    """Bytes as a file to decode."""
-    return io.BytesIO(content)

@@ -75,6 +75,7 @@ def read_labels(
         torch.tensor([row.label for row in rows]),
         tuple(classes),
         tuple(row.image for row in rows),
+        preprocessing.fit,
     )
     kept = _once(path, rows, read)
     if len(kept) < len(rows):

@@ -136,7 +136,7 @@ def join_extra(
             image is left.
     """
     train = splits.train
-    if extra.classes != train.classes or extra.preprocessing != train.preprocessing:
+    if extra.classes != train.classes or extra.preprocessing.shape != train.preprocessing.shape:
         raise DataError(
             f"{extra.name}: extra images must have the shape and classes of {train.name}, in order"
         )
