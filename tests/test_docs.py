@@ -148,13 +148,14 @@ def test_the_json_that_is_shown_has_the_fields_of_the_json_that_is_printed(
     for command in commands:
         assert main([*command, "--json", "--quiet"]) == 0
         printed.append(json.loads(capsys.readouterr().out))
-    of_classes = {"probability", "median", "seconds"}
+    of_classes = {"probability", "median", "seconds", "classes"}
     for example, real in zip(shown, printed, strict=True):
         assert list(example) == list(real)
         for name, value in example.items():
             if isinstance(value, dict) and name not in (*of_classes, "rule"):
                 assert list(value) == list(real[name]), name
     assert list(shown[1]["ood"]["noise"]) == list(printed[1]["ood"]["noise"])
+    assert list(shown[1]["classes"]["0"]) == list(printed[1]["classes"]["0"])
     fields = re.findall(r"^\| `?([\w.`, ]+?)`? \|", (DOCS / "how-to/json.md").read_text(), re.M)
     named = {name for field in fields for name in re.findall(r"[\w.]+", field)}
     assert set(printed[0]) - {"scores"} <= named

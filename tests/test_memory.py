@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,67 @@ def test_memory_does_not_grow(passes: int, samples: int) -> None:
 def test_a_million_images_take_the_memory_of_ten_thousand() -> None:
     # As floats they would be 3 GB.
     assert peak(2, 5, 1_000_000) < 1.2 * peak(2, 5, 10_000)
+
+
+MAPPED = """
+import sys, threading, time
+from dataclasses import replace
+from pathlib import Path
+import platformdirs
+import torch
+from torch import nn
+import nescio
+from nescio.data import Dataset, ImageSet, Rows
+from nescio.data.store import fetch_stored
+
+cache, count = sys.argv[1], int(sys.argv[2])
+platformdirs.user_cache_dir = lambda name: cache
+SHAPE = 3, 64, 64
+
+
+def anonymous():  # what a kernel cannot take back; pages of a mapped file it can
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition("RssAnon:")[2].split()[0]) * 1024
+
+
+def decoded():
+    generator = torch.Generator().manual_seed(0)
+    for i in range(count):
+        noise = torch.randint(0, 60, SHAPE, dtype=torch.uint8, generator=generator)
+        yield noise + (100 if i % 2 else 0)
+
+
+images = Rows.of(fetch_stored(f"key{count}", count, SHAPE, decoded).images)
+data = Dataset("mapped", ImageSet("mapped", images, torch.arange(count) % 2, ("dark", "light")))
+most, done = [anonymous()], threading.Event()
+
+
+def watch():
+    while not done.wait(0.002):
+        most.append(anonymous())
+
+
+watching = threading.Thread(target=watch)
+watching.start()
+recipe = replace(nescio.DEFAULT, epochs=1, minimum_steps=0, random="all", augment="none")
+network = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(192, 2))
+classifier = nescio.fit(
+    network, data, recipe=recipe, samples=3, max_refusal=0.1, stages=["output"]
+)
+classifier.evaluate(data, samples=3)
+done.set()
+watching.join()
+print(max(most))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_a_mapped_set_is_not_held_in_memory(tmp_path: Path) -> None:
+    def peak_of(count: int) -> int:
+        command = [sys.executable, "-c", MAPPED, str(tmp_path), str(count)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280)
+        return int(done.stdout)
+
+    # 10,000 images more are 123 MB; split, trained on, described, calibrated, judged.
+    assert peak_of(12_000) - peak_of(2_000) < 40e6

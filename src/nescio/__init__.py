@@ -30,7 +30,7 @@ from nescio.errors import (
 
 if TYPE_CHECKING:
     from nescio.classifier import Classifier, TrainingRecord, load_model
-    from nescio.data import Dataset, ImageSet, Preprocessing, load, split
+    from nescio.data import Dataset, ImageSet, Preprocessing, Reading, load, split
     from nescio.evaluation import Evaluation, Interval, OutOfDistribution, Study, read_study
     from nescio.inference import ARTICLE, DEFAULT, Recipe
     from nescio.network import cnn, mlp
@@ -48,7 +48,7 @@ __version__: str
 
 _HOMES = {
     "nescio.classifier": ("Classifier", "TrainingRecord", "load_model"),
-    "nescio.data": ("Dataset", "ImageSet", "Preprocessing", "load", "split"),
+    "nescio.data": ("Dataset", "ImageSet", "Preprocessing", "Reading", "load", "split"),
     "nescio.evaluation": (
         "Evaluation",
         "Interval",
@@ -94,6 +94,7 @@ __all__ = [
     "OutOfMemoryError",
     "Preprocessing",
     "QuantileRule",
+    "Reading",
     "Reason",
     "Recipe",
     "RuleError",

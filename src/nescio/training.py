@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nescio.classifier import (
     CONFIDENCE,
@@ -23,13 +23,18 @@ from nescio.classifier import (
 from nescio.data import (
     Dataset,
     ImageSet,
+    Reading,
     Splits,
     adapt,
     join_extra,
     load,
     read_labels,
+    read_split,
     split,
+    split_fingerprint,
     suitable_augmentation,
+    tell_duplicates,
+    write_split,
 )
 from nescio.devices import choose_device, choose_precision, explain_memory
 from nescio.errors import (
@@ -40,7 +45,16 @@ from nescio.errors import (
     UsageError,
 )
 from nescio.familiarity import StageReader, fit_familiarity
-from nescio.inference import RECIPES, Fit, Likelihood, Prior, Recipe, fit_frozen, fit_posterior
+from nescio.inference import (
+    RECIPES,
+    Fit,
+    Likelihood,
+    Prior,
+    Recipe,
+    fit_frozen,
+    fit_posterior,
+    tell_imbalance,
+)
 from nescio.network import NetworkSource
 from nescio.prediction import check_samples
 from nescio.progress import SILENT, Reporter
@@ -64,9 +78,12 @@ def fit(
     confidence: float = CONFIDENCE,
     per_class: bool = False,
     stages: Sequence[str] | None = None,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     weights: str | Path | None = None,
     normalise: str = "auto",
+    reading: Reading | None = None,
+    split_file: str | Path | None = None,
+    write_split_to: str | Path | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
     device: torch.device | str = "auto",
@@ -99,13 +116,18 @@ def fit(
         per_class: Whether both are promised for each class.
         stages: Where the network is read for familiarity: ``image``, paths of layers, and
             ``output``; ``None`` finds them.
-        image_size: Bring images to this many pixels a side. A network of timm takes colour
-            images, by default of the size that it was made for.
+        image_size: Bring images to this many pixels a side, or to ``(H, W)``. A network of timm
+            takes colour images, by default of the size that it was made for.
         weights: A file with weights for the network to begin with, see
             :func:`nescio.network.load_weights`. Their last layer may be for other classes.
         normalise: What is taken off the pixels, and what they are divided by, as the network's
             first layer: ``none``, ``imagenet``, ``M1,M2,M3/S1,S2,S3``, or ``auto``: what a
             network of timm was trained with, and for others nothing.
+        reading: What else is asked of ``data`` that is a name or a path, see
+            :class:`nescio.data.Reading`.
+        split_file: A CSV file that says which image is for training, calibration or test, see
+            :func:`nescio.data.read_split`; ``None`` to split by ``seed``.
+        write_split_to: Write the split to such a file.
         samples: How many networks are drawn for calibration.
         seed: Of the splits, the fit and the predictions.
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a device.
@@ -133,23 +155,24 @@ def fit(
     if recipe.rule != "calibrated":
         parse_rule(recipe.rule)
     place = choose_device(device)
-    source = NetworkSource(network, weights, normalise, image_size)
+    reading = reading or Reading()
+    if image_size is not None:
+        reading = replace(reading, image_size=image_size)
+    source = NetworkSource(network, weights, normalise, reading.image_size)
     source.check(freeze=recipe.freeze)
-    dataset = _as_dataset(data, source, seed, reporter)
+    dataset = _as_dataset(data, source, reading, seed, reporter)
     dataset.require_unshifted()
-    test_fraction = TEST_FRACTION if dataset.test is None else 0.0
-    splits = split(dataset, seed=seed, calibration=recipe.calibration, test=test_fraction)
+    test_fraction = TEST_FRACTION if dataset.test is None and split_file is None else 0.0
+    splits, parts = _split(dataset, recipe, test_fraction, split_file, seed)
+    if write_split_to is not None:
+        write_split(Path(write_split_to), dataset, splits)
+    tell_duplicates(dataset.name, splits, reporter)
+    tell_imbalance(splits.train, recipe.balance, reporter)
+    fixed = "" if parts is None else split_fingerprint(dataset, splits)
     splits, joined = _with_extra(splits, extra, reporter)
     spec = source.spec(splits.train.preprocessing.shape, len(dataset.classes))
     recipe = _with_augmentation(recipe, dataset.name, splits.train)
-    calibrates = len(splits.calibration) > 0
-    if calibrates:
-        promises.check_images(len(splits.calibration), len(dataset.classes))
-    elif recipe.rule == "calibrated" or max_risk is not None:
-        raise DataError(
-            f"{dataset.name}: the calibrated rule needs calibration images; "
-            "keep a share for calibration, or choose another rule"
-        )
+    calibrates = _calibrates(dataset, splits, recipe, promises)
     module, loaded = source.module(spec, seed, reporter)
     if stages is not None:
         StageReader(module, {}, stages)  # a wrong name must fail before training, too
@@ -174,6 +197,7 @@ def fit(
     if prior is not None:
         recipe = replace(recipe, prior=str(prior))
     record = _record(dataset, splits, fitted, extra=joined, test_fraction=test_fraction, seed=seed)
+    record = replace(record, parts=parts, split_fingerprint=fixed)
     if loaded is not None:
         record = replace(record, weights=loaded.file, weights_fingerprint=loaded.fingerprint)
     classifier = Classifier(
@@ -209,13 +233,19 @@ def find_recipe(recipe: Recipe | str) -> Recipe:
 
 
 def _as_dataset(
-    data: Dataset | ImageSet | str | Path, source: NetworkSource, seed: int, reporter: Reporter
+    data: Dataset | ImageSet | str | Path,
+    source: NetworkSource,
+    reading: Reading,
+    seed: int,
+    reporter: Reporter,
 ) -> Dataset:
     """The data set, its images brought to what the network needs, if it needs anything."""
     needed = source.preprocessing()
+    if needed is not None:
+        needed = replace(needed, fit=reading.fit)
     if isinstance(data, str | Path):
-        side = source.image_size
-        return load(data, preprocessing=needed, image_size=side, seed=seed, reporter=reporter)
+        reading = replace(reading, preprocessing=needed or reading.preprocessing)
+        return load(data, reading=reading, seed=seed, reporter=reporter)
     dataset = Dataset(data.name, data) if isinstance(data, ImageSet) else data
     if needed is None:
         return dataset
@@ -225,6 +255,28 @@ def _as_dataset(
         train=replace(train, images=adapt(train.images, needed)),
         test=None if test is None else replace(test, images=adapt(test.images, needed)),
     )
+
+
+def _split(
+    dataset: Dataset, recipe: Recipe, test: float, file: str | Path | None, seed: int
+) -> tuple[Splits, Tensor | None]:
+    """The splits, and for each image the part that a file fixed it to, if one did."""
+    if file is not None:
+        return read_split(Path(file), dataset)
+    return split(dataset, seed=seed, calibration=recipe.calibration, test=test), None
+
+
+def _calibrates(dataset: Dataset, splits: Splits, recipe: Recipe, promises: Promises) -> bool:
+    """Whether there are calibration images; they must be enough for what is promised."""
+    if len(splits.calibration) > 0:
+        promises.check_images(len(splits.calibration), len(dataset.classes))
+        return True
+    if recipe.rule == "calibrated" or promises.max_risk is not None:
+        raise DataError(
+            f"{dataset.name}: the calibrated rule needs calibration images; "
+            "keep a share for calibration, or choose another rule"
+        )
+    return False
 
 
 def _with_augmentation(recipe: Recipe, data: str, train: ImageSet) -> Recipe:

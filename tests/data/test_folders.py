@@ -1,10 +1,12 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests_support import Told
 
-from nescio.data import Preprocessing, decode_image, list_images, load, read_images
+from nescio.data import Preprocessing, decode_image, list_images, load, read_images, split
 from nescio.data.folders import natural_key
 from nescio.errors import DataError, UnreadableImage
 
@@ -38,9 +40,28 @@ def test_train_and_test_folders(tmp_path: Path) -> None:
     assert dataset.test is not None
     assert (len(dataset.train), len(dataset.test)) == (6, 4)
     assert dataset.train.require_labels().tolist() == [0, 0, 0, 1, 1, 1]
-    save(tmp_path / "test" / "c" / "0.png", grey())
-    with pytest.raises(DataError, match="'c' is in only one of train and test"):
-        load(tmp_path)
+    save(tmp_path / "test" / "_c" / "0.png", grey())
+    told = Told()
+    dataset = load(tmp_path, reporter=told)
+    assert dataset.test is not None
+    assert dataset.classes == ("a", "b")
+    # A class that training never sees comes last, whatever its name.
+    assert dataset.test.classes == ("a", "b", "_c")
+    assert sorted(dataset.test.require_labels().tolist()) == [0, 0, 1, 1, 2]
+    assert any("class '_c' is in the test folder alone" in note for note in told.notes)
+    shutil.rmtree(tmp_path / "test" / "b")
+    with pytest.raises(DataError, match="'b' has no images in the test split"):
+        split(load(tmp_path), calibration=0.3, test=0.0)
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for name in ("bus", "train"):
+            save(tmp_path / part / name / "0.png", grey())
+    dataset = load(tmp_path)
+    assert dataset.test is not None
+    assert dataset.train.require_labels().tolist() == [0, 1]
+    assert dataset.test.require_labels().tolist() == [0, 1]
 
 
 def test_empty_folder_one_class_and_empty_class(tmp_path: Path) -> None:

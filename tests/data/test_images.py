@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,17 @@ from nescio.data import (
     Dataset,
     ImageSet,
     Preprocessing,
+    Reading,
     adapt,
     as_images,
     choose_preprocessing,
     load,
+    parse_bytes,
+    parse_size,
     split,
     to_float,
 )
+from nescio.data.images import Fit
 from nescio.data.synthetic import LETTERS, digits, letters, noise
 from nescio.errors import DataError, UsageError
 
@@ -201,3 +206,84 @@ def test_what_takes_long_tells_of_itself(tmp_path: Path) -> None:
         "reading": (9, 9),
         "shifting": (9, 9),
     }
+
+
+WIDE = torch.tensor([[0, 12, 24, 36, 48, 60]] * 2, dtype=torch.uint8).view(1, 1, 2, 6)
+"""Six columns, each of one shade."""
+
+
+@pytest.mark.parametrize(
+    ("fit", "expected"),
+    [
+        # A third as wide: the antialiasing triangle weighs four columns 2, 3, 2 and 1.
+        ("pad", [[15, 45], [0, 0]]),
+        ("crop", [[24, 36], [24, 36]]),
+        ("stretch", [[15, 45], [15, 45]]),
+    ],
+)
+def test_other_aspects(fit: Fit, expected: list[list[int]]) -> None:
+    assert adapt(WIDE, Preprocessing(1, 2, 2, fit))[0, 0].tolist() == expected
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    height=st.integers(1, 50), width=st.integers(1, 50), fit=st.sampled_from(["crop", "stretch"])
+)
+def test_neither_crop_nor_stretch_leaves_black(height: int, width: int, fit: Fit) -> None:
+    images = torch.full((1, 1, height, width), 200, dtype=torch.uint8)
+    out = adapt(images, Preprocessing(1, 7, 5, fit))
+    assert out.shape == (1, 1, 7, 5)
+    assert set(torch.unique(out).tolist()) == {200}
+
+
+def test_crop_of_a_strip_is_cut_before_it_is_scaled() -> None:
+    strip = torch.zeros(1, 1, 1, 29_999, dtype=torch.uint8)
+    strip[..., 14_999] = 255
+    assert int(adapt(strip, Preprocessing(1, 64, 64, "crop")).max()) == 255
+    assert adapt(strip, Preprocessing(1, 64, 64, "pad")).shape == (1, 1, 64, 64)
+
+
+def test_a_preprocessing_that_cannot_be() -> None:
+    for changes in ({"height": 0}, {"channels": 0}, {"fit": "squeeze"}):
+        with pytest.raises(ValueError, match=r"shape|squeeze"):
+            replace(Preprocessing(1, 2, 3), **changes)
+    assert str(Preprocessing(3, 2, 4)) == "2x4 colour"
+    assert Preprocessing(1, 2, 2, "crop").describe().startswith("2x2 grey; one of another size is")
+
+
+def test_what_was_asked_of_images_comes_first() -> None:
+    sizes = [(500, 400)]
+    assert Reading(colour="grey").choose(sizes, colour=True) == Preprocessing(1, 64, 64)
+    assert Reading(colour="rgb").choose(sizes, colour=False).channels == 3
+    asked = Reading(image_size=(30, 40), fit="stretch", colour="rgb")
+    assert asked.choose(sizes, colour=False) == Preprocessing(3, 30, 40, "stretch")
+    assert asked.settled == Preprocessing(3, 30, 40, "stretch")
+    assert Reading(image_size=30).settled is None
+    model = Preprocessing(1, 8, 8, "crop")
+    assert replace(asked, preprocessing=model).choose(sizes, colour=True) == model
+
+
+def test_sizes_in_words() -> None:
+    assert [parse_size(text) for text in (None, "96", "64x48")] == [None, 96, (64, 48)]
+    assert [parse_bytes(text) for text in ("0", "10", "2K", "1.5g", "3MiB")] == [
+        0,
+        10,
+        2048,
+        3 * 2**29,
+        3 * 2**20,
+    ]
+    for text in ("x", "12x", "-1", "1e3", "9" * 7):
+        with pytest.raises(UsageError, match="--image-size"):
+            parse_size(text)
+    for text in ("", "4P", "-1", "nan"):
+        with pytest.raises(UsageError, match="--memory"):
+            parse_bytes(text)
+
+
+def test_loading_keeps_what_becomes_of_other_sizes(tmp_path: Path) -> None:
+    images = np.zeros((4, 10, 20), np.uint8)
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(4) % 2)
+    reading = Reading(image_size=8, fit="crop", colour="rgb")
+    loaded = load(tmp_path / "set.npz", reading=reading).train
+    assert loaded.preprocessing == Preprocessing(3, 8, 8, "crop")
+    assert loaded.subset(torch.tensor([1])).preprocessing.fit == "crop"

@@ -213,3 +213,15 @@ def test_extra_images_that_cannot_join(splits: Splits) -> None:
         join_extra(splits, other)
     with pytest.raises(DataError, match="must have the shape and classes of stripes"):
         join_extra(splits, replace(stripes(3, 5), classes=("left", "top", "right")))
+
+
+def test_extra_images_are_cut_as_the_set_is(folder: Path) -> None:
+    cut = replace(SHAPE, fit="crop")
+    images = read_labels(table(folder, ("left/0000.png", "left")), CLASSES, cut)
+    assert images.preprocessing == cut
+    train = replace(stripes(30, 55), fit="crop")
+    splits = split(Dataset("d", train), calibration=0.2, test=0.2)
+    # Those of one's own come as they are.
+    for extra in (images, replace(images, fit="pad")):
+        joined, _ = join_extra(splits, extra)
+        assert joined.train.preprocessing == cut

@@ -125,7 +125,7 @@ def test_evidence_is_that_of_the_stages() -> None:
     assert {len(s.density.counts) for s in stages} == {classes}
     piece = Piece(
         lambda graph, *read: {"evidence": (evidence(graph, stages, read), "float32")},
-        **{kind: (2, "float32") for kind in kinds},
+        **dict.fromkeys(kinds, (2, "float32")),
     )
     asked = torch.cat([found[:40], features(40, 12, classes)[0] * 5])
     theirs = piece(**dict.fromkeys(kinds, asked))["evidence"]

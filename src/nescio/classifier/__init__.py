@@ -19,6 +19,7 @@ from nescio.classifier.record import TrainingRecord
 from nescio.classifier.sets import (
     calibration_set,
     common_familiar_sets,
+    familiar_and_unknown,
     familiar_set,
     shifted_sets,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "common_familiar_sets",
     "complete_study",
     "describe_model",
+    "familiar_and_unknown",
     "familiar_set",
     "judge",
     "load_model",

@@ -8,7 +8,7 @@ import torch
 
 from nescio.classifier.classifier import SAMPLES, Classifier
 from nescio.classifier.fingerprint import posterior_digest
-from nescio.data import ImageSet
+from nescio.data import ImageSet, take
 from nescio.devices import choose_precision
 from nescio.errors import DataError, RuleError
 from nescio.progress import SILENT, Reporter
@@ -173,7 +173,7 @@ def _scores(
     for logits in classifier.stream_logits(
         shuffled, samples=samples, reporter=reporter, description="calibrating"
     ):
-        chunk = images[done : done + logits.shape[1]]
+        chunk = take(images, slice(done, done + logits.shape[1]))
         done += len(chunk)
         by_class = class_unfamiliarity(evidence(chunk))
         joint = joint_probability(logits.softmax(-1).cpu(), by_class)

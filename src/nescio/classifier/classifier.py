@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nescio.classifier.record import TrainingRecord
-from nescio.data import Dataset, ImageSet, Preprocessing, adapt, as_images
+from nescio.data import Dataset, ImageSet, Preprocessing, Stack, adapt, as_images
 from nescio.devices import choose_precision
 from nescio.errors import DataError, RuleError
 from nescio.evaluation import Evaluation
@@ -107,7 +107,11 @@ class Classifier:
             return self.rule
         return parse_rule(rule, self.calibrated) if isinstance(rule, str) else rule
 
-    def prepare(self, images: Images) -> Tensor:
+    @overload
+    def prepare(self, images: Tensor | np.ndarray[Any, np.dtype[Any]]) -> Tensor: ...
+    @overload
+    def prepare(self, images: Images) -> Stack: ...
+    def prepare(self, images: Images) -> Stack:
         """Bring images to what the network takes.
 
         Args:
@@ -115,7 +119,7 @@ class Classifier:
                 ``(N, H, W, 3)``: uint8, or float in [0, 1].
 
         Returns:
-            ``(N, K, H, W)`` uint8.
+            ``(N, K, H, W)`` uint8; of a set that is not in memory, what reads it.
         """
         raw = images.images if isinstance(images, ImageSet) else as_images(images)
         return adapt(raw, self.preprocessing)
@@ -140,7 +144,7 @@ class Classifier:
             networks, prepared, samples, reporter=reporter, description=description
         )
 
-    def _sampled(self, prepared: Tensor, seed: int | None, batch_size: int) -> SampledNetworks:
+    def _sampled(self, prepared: Stack, seed: int | None, batch_size: int) -> SampledNetworks:
         return SampledNetworks.prepare(
             self.network,
             self.guide,
@@ -261,7 +265,7 @@ class Classifier:
             )
             yield decided.take(torch.cat([places for places, _, _ in groups]).argsort())
 
-    def evidence_reader(self) -> Callable[[Tensor], Tensor]:
+    def evidence_reader(self) -> Callable[[Stack], Tensor]:
         """What tells how familiar images are, by class and stage.
 
         Returns:
@@ -339,6 +343,7 @@ class Classifier:
         data: Dataset | ImageSet | str | Path,
         *,
         ood: Sequence[Dataset | ImageSet | str | Path] = (),
+        unknown_classes: Literal["error", "unfamiliar"] = "error",
         rule: Rule | str | None = None,
         samples: int = SAMPLES,
         seed: int | None = None,
@@ -351,17 +356,24 @@ class Classifier:
                 (:func:`nescio.classifier.sets.familiar_set`). An
                 :class:`ImageSet` counts as it is.
             ood: Out-of-distribution sets; they need no labels.
+            unknown_classes: Whether images of classes that the model does not know are an error,
+                or one more set to refuse.
             rule: A rule or its name; ``None`` for the one in force.
             samples: How many networks are drawn.
             seed: Of the networks; ``None`` for the seed that it was fitted with.
             reporter: Told of progress.
         """
         from nescio.classifier.judging import judge
-        from nescio.classifier.sets import familiar_set, shifted_sets
+        from nescio.classifier.sets import familiar_and_unknown, familiar_set, shifted_sets
 
+        if unknown_classes == "unfamiliar":
+            test, unknown = familiar_and_unknown(self, data, reporter)
+            ood = [*([] if unknown is None else [unknown]), *ood]
+        else:
+            test = familiar_set(self, data, reporter)
         return judge(
             self,
-            familiar_set(self, data, reporter),
+            test,
             shifted_sets(self, ood, reporter),
             rule=rule,
             samples=samples,

@@ -43,7 +43,7 @@ def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
         "posterior": f"{recipe.posterior}: {words}",
         **_diagnostics(training),
         **_network(header),
-        "images": str(Preprocessing(**header["preprocessing"])),
+        "images": Preprocessing(**header["preprocessing"]).describe(),
         "classes": f"{len(classes)}: {', '.join(classes[:20])}{', ...' * (len(classes) > 20)}",
         "recipe": f"{recipe.name}, {passes} passes"
         + (f" (stopped early: {training['stopped']})" if training["stopped"] else ""),
@@ -60,6 +60,7 @@ def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
         "data": f"{training['data']}, {training['train_images']:,} training and "
         f"{training['calibration_images']:,} calibration images",
         "data fingerprint": str(training["fingerprint"]),
+        **_fixed_split(training),
         **_extra(training),
         "seed": str(training["seed"]),
         "versions": ", ".join(f"{name} {v}" for name, v in training["versions"].items()),
@@ -100,6 +101,11 @@ def _network(header: Mapping[str, Any]) -> dict[str, str]:
         ),
         **({"trunk": f"frozen{frozen}"} if recipe.get("freeze") else {}),
     }
+
+
+def _fixed_split(training: Mapping[str, Any]) -> dict[str, str]:
+    found = training.get("split_fingerprint")
+    return {"split": f"fixed by a file, SHA-256 {found}"} if found else {}
 
 
 def _extra(training: Mapping[str, Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nescio.classifier.classifier import SAMPLES, Classifier
 from nescio.classifier.fingerprint import posterior_digest
-from nescio.data import ImageSet
+from nescio.data import ImageSet, take
 from nescio.errors import DataError, UsageError
 from nescio.evaluation import (
     RESAMPLES,
@@ -179,7 +179,7 @@ def decide_each(
     for logits in classifier.stream_logits(
         images, samples=samples, seed=seed, reporter=reporter, description=description
     ):
-        evidence = read(prepared[start : start + logits.shape[1]])
+        evidence = read(take(prepared, slice(start, start + logits.shape[1])))
         start += logits.shape[1]
         decided = classifier.decide_by_each(logits, rules, evidence)
         for own, each in zip(parts, decided, strict=True):

@@ -2,9 +2,9 @@
 
 Tensors: those of the posterior, such as ``loc/NAME`` and ``raw_scale/NAME`` of every random
 parameter, ``fixed/NAME`` of every other parameter and buffer, ``familiarity/STAGE/NAME``,
-``reference``, the unfamiliarity of the calibration images, and ``seen``, the content
-hashes of the images that the model has seen. All else is one JSON object in the
-header's metadata, under ``nescio``, with a SHA-256 over all tensors.
+``reference``, the unfamiliarity of the calibration images, ``seen``, the content hashes of
+the images that the model has seen, and ``parts``, a split that was fixed by a file. All else
+is one JSON object in the header's metadata, under ``nescio``, with a SHA-256 over all tensors.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ def save_model(classifier: Classifier, path: Path) -> None:
     stored = {**posterior_tensors(classifier), "seen": classifier.record.seen}
     if classifier.reference is not None:
         stored["reference"] = classifier.reference
+    if classifier.record.parts is not None:
+        stored["parts"] = classifier.record.parts
     header = {**_describe(classifier), "digest": digest(stored)}
     metadata = {"nescio": json.dumps(header, allow_nan=False)}
     with atomic_path(path) as temporary:
@@ -172,6 +174,7 @@ def _describe(classifier: Classifier) -> dict[str, Any]:
             "extra_fingerprint": record.extra_fingerprint,
             "weights": record.weights,
             "weights_fingerprint": record.weights_fingerprint,
+            "split_fingerprint": record.split_fingerprint,
         },
     }
 
@@ -216,6 +219,7 @@ def _rebuild(
                 **training,
                 "history": tuple(Epoch(**epoch) for epoch in training["history"]),
                 "seen": tensors["seen"],
+                "parts": tensors.get("parts"),
             }
         ),
         familiarity=known,

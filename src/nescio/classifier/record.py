@@ -32,6 +32,9 @@ class TrainingRecord:
             has any.
         weights: The file of weights that the network began with; empty where there was none.
         weights_fingerprint: SHA-256 of that file.
+        parts: ``(N,)`` uint8, for each image that the splits were made of its place in
+            :data:`nescio.data.split.PARTS`, where a file said so; else ``None``.
+        split_fingerprint: SHA-256 of that file as nescio writes it; empty where there is none.
     """
 
     data: str
@@ -49,3 +52,5 @@ class TrainingRecord:
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     weights: str = ""
     weights_fingerprint: str = ""
+    parts: Tensor | None = None
+    split_fingerprint: str = ""

@@ -11,15 +11,23 @@ import torch
 from torch import Tensor
 
 from nescio.classifier.classifier import Classifier
-from nescio.data import Dataset, ImageSet, adapt, all_images, load, split
+from nescio.data import Dataset, ImageSet, Reading, Splits, adapt, all_images, load, split, split_by
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
+
+UNKNOWN = "unknown classes"
+"""What the images of classes that a model lacks are called."""
 
 Source: TypeAlias = Dataset | ImageSet | str | Path
 
 
 def familiar_set(
-    classifier: Classifier, data: Source, reporter: Reporter = SILENT, *, seed: int | None = None
+    classifier: Classifier,
+    data: Source,
+    reporter: Reporter = SILENT,
+    *,
+    seed: int | None = None,
+    reading: Reading | None = None,
 ) -> ImageSet:
     """The part of ``data`` that the classifier may be judged on.
 
@@ -33,23 +41,73 @@ def familiar_set(
         data: The set, its name or path.
         reporter: Told of progress.
         seed: Of a shift; ``None`` for the seed that the classifier was fitted with.
+        reading: What is asked of files, see :class:`nescio.data.Reading`.
 
     Raises:
         DataError: It has classes that the model does not know, or no image is left.
     """
+    return _match_classes(classifier, _judged(classifier, data, reporter, seed, reading))
+
+
+def familiar_and_unknown(
+    classifier: Classifier,
+    data: Source,
+    reporter: Reporter = SILENT,
+    *,
+    seed: int | None = None,
+    reading: Reading | None = None,
+) -> tuple[ImageSet, ImageSet | None]:
+    """As :func:`familiar_set`; and apart from it the images of classes that the model lacks.
+
+    Returns:
+        The images of known classes; and those that it should refuse, as a set called
+        :data:`UNKNOWN`, or ``None`` where there are none.
+
+    Raises:
+        DataError: No image is of a class that the model knows.
+    """
+    images = _judged(classifier, data, reporter, seed, reading)
+    known = torch.tensor([name in classifier.classes for name in images.classes], dtype=torch.bool)
+    familiar = known[images.require_labels()]
+    if not bool(familiar.any()):
+        raise DataError(f"{images.name}: none of its images is of a class that the model knows")
+    if bool(familiar.all()):
+        return _match_classes(classifier, _only(images, familiar)), None
+    unknown = images.subset((~familiar).nonzero().flatten())
+    return _match_classes(classifier, _only(images, familiar)), replace(unknown, name=UNKNOWN)
+
+
+def _only(images: ImageSet, chosen: Tensor) -> ImageSet:
+    """The images of a mask ``(N,)``, and only the classes that they have."""
+    own = images.subset(chosen.nonzero().flatten())
+    present = own.require_labels().unique()
+    place = torch.searchsorted(present, own.require_labels())
+    return replace(own, labels=place, classes=tuple(own.classes[i] for i in present.tolist()))
+
+
+def _judged(
+    classifier: Classifier,
+    data: Source,
+    reporter: Reporter,
+    seed: int | None,
+    reading: Reading | None,
+) -> ImageSet:
+    """The images that the classifier may be judged on, with the classes of their set."""
     if isinstance(data, ImageSet):
-        return _match_classes(classifier, data)
-    dataset = _as_dataset(classifier, data, reporter, seed)
+        return data
+    dataset = _as_dataset(classifier, data, reporter, seed, reading)
     if dataset.test is not None:
         test = dataset.test
+        original = test if dataset.base is None else all_images(dataset.base)
         if classifier.record.extra_images:
             # They may come from anywhere, even from another set's test split.
-            original = test if dataset.base is None else all_images(dataset.base)
             test = test.subset(_unseen(classifier, original, reporter))
-        return _match_classes(classifier, test)
+        else:
+            _tell_seen(classifier, original, reporter)
+        return test
     # What an image was before a shift tells whether it was trained on.
     indices = _left_out(classifier, dataset.base or dataset, reporter)
-    return _match_classes(classifier, dataset.train.subset(indices))
+    return dataset.train.subset(indices)
 
 
 def common_familiar_sets(
@@ -89,7 +147,13 @@ def common_familiar_sets(
     ]
 
 
-def calibration_set(classifier: Classifier, data: Source, reporter: Reporter = SILENT) -> ImageSet:
+def calibration_set(
+    classifier: Classifier,
+    data: Source,
+    reporter: Reporter = SILENT,
+    *,
+    reading: Reading | None = None,
+) -> ImageSet:
     """The part of ``data`` that thresholds may be set from, again.
 
     Of the very data that the model was trained on, the part that was kept for calibration; of
@@ -101,17 +165,11 @@ def calibration_set(classifier: Classifier, data: Source, reporter: Reporter = S
         UsageError: It is a shifted set.
     """
     if not isinstance(data, ImageSet):
-        dataset = _as_dataset(classifier, data, reporter)
+        dataset = _as_dataset(classifier, data, reporter, reading=reading)
         dataset.require_unshifted()
         record = classifier.record
         if dataset.train.fingerprint() == record.fingerprint:
-            parts = split(
-                dataset,
-                seed=record.seed,
-                calibration=classifier.recipe.calibration,
-                test=record.test_fraction,
-            )
-            return _match_classes(classifier, parts.calibration)
+            return _match_classes(classifier, _parts(classifier, dataset).calibration)
         data = dataset.train
     adapted = replace(data, images=adapt(data.images, classifier.preprocessing))
     seen = torch.isin(adapted.hashes(), classifier.record.seen)
@@ -131,6 +189,7 @@ def shifted_sets(
     reporter: Reporter = SILENT,
     *,
     seed: int | None = None,
+    reading: Reading | None = None,
 ) -> dict[str, ImageSet]:
     """Out-of-distribution sets by name; a name that comes twice is numbered.
 
@@ -140,10 +199,11 @@ def shifted_sets(
         reporter: Told of progress.
         seed: Of sets that are made at run time, and of shifts; ``None`` for the seed that the
             classifier was fitted with.
+        reading: What is asked of files.
     """
     sets: dict[str, ImageSet] = {}
     for source in sources:
-        images = _shifted_set(classifier, source, reporter, seed)
+        images = _shifted_set(classifier, source, reporter, seed, reading)
         name, count = images.name, 2
         while name in sets:
             name, count = f"{images.name}-{count}", count + 1
@@ -156,6 +216,7 @@ def _as_dataset(
     data: Dataset | str | Path,
     reporter: Reporter,
     seed: int | None = None,
+    reading: Reading | None = None,
 ) -> Dataset:
     if isinstance(data, Dataset):
         return data
@@ -163,12 +224,17 @@ def _as_dataset(
         data,
         preprocessing=classifier.preprocessing,
         seed=classifier.record.seed if seed is None else seed,
+        reading=reading,
         reporter=reporter,
     )
 
 
 def _shifted_set(
-    classifier: Classifier, source: Source, reporter: Reporter, seed: int | None
+    classifier: Classifier,
+    source: Source,
+    reporter: Reporter,
+    seed: int | None,
+    reading: Reading | None,
 ) -> ImageSet:
     if isinstance(source, ImageSet):
         return source
@@ -180,6 +246,7 @@ def _shifted_set(
             labelled=False,
             preprocessing=classifier.preprocessing,
             seed=classifier.record.seed if seed is None else seed,
+            reading=reading,
             reporter=reporter,
         )
     )
@@ -189,15 +256,23 @@ def _left_out(classifier: Classifier, dataset: Dataset, reporter: Reporter) -> T
     """Which images of a set without a test split were not trained on, ``(n,)`` int64."""
     record = classifier.record
     if dataset.train.fingerprint() == record.fingerprint:
-        parts = split(
-            dataset,
-            seed=record.seed,
-            calibration=classifier.recipe.calibration,
-            test=record.test_fraction,
-        )
-        assert parts.test_indices is not None  # noqa: S101 - it has no test split of its own
-        return parts.test_indices
+        left_out = _parts(classifier, dataset).test_indices
+        assert left_out is not None  # noqa: S101 - it has no test split of its own
+        return left_out
     return _unseen(classifier, dataset.train, reporter)
+
+
+def _parts(classifier: Classifier, dataset: Dataset) -> Splits:
+    """The split that the classifier was trained by, of the same data set."""
+    record = classifier.record
+    if record.parts is not None:
+        return split_by(dataset, record.parts)
+    return split(
+        dataset,
+        seed=record.seed,
+        calibration=classifier.recipe.calibration,
+        test=record.test_fraction,
+    )
 
 
 def _unseen(classifier: Classifier, images: ImageSet, reporter: Reporter) -> Tensor:
@@ -216,6 +291,17 @@ def _unseen(classifier: Classifier, images: ImageSet, reporter: Reporter) -> Ten
     return (~seen).nonzero().flatten()
 
 
+def _tell_seen(classifier: Classifier, test: ImageSet, reporter: Reporter) -> None:
+    """Note images of a test split that training has seen too."""
+    seen = torch.isin(test.hashes(), classifier.record.seen)
+    if bool(seen.any()):
+        first = test.image_name(int(seen.nonzero()[0]))
+        reporter.note(
+            f"{test.name}: {int(seen.sum())} of its {len(test)} test images were trained or "
+            f"calibrated on, too (the first is {first}); figures look better than they are"
+        )
+
+
 def _match_classes(classifier: Classifier, images: ImageSet) -> ImageSet:
     labels = images.require_labels()
     classes = classifier.classes
@@ -226,7 +312,8 @@ def _match_classes(classifier: Classifier, images: ImageSet) -> ImageSet:
         more = ", ..." if len(classes) > 12 else ""
         raise DataError(
             f"{images.name}: class {unknown[0]!r} is not one of the model's {len(classes)} "
-            f"classes ({', '.join(classes[:12])}{more})"
+            f"classes ({', '.join(classes[:12])}{more}); evaluate counts images of other classes "
+            "as to be refused with --unknown-classes unfamiliar"
         )
     order = torch.tensor([classes.index(name) for name in images.classes])
     return replace(images, labels=order[labels], classes=classes)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 import nescio
+from nescio.cli.cache import cache
 from nescio.cli.calibrate import calibrate
 from nescio.cli.compare import compare
 from nescio.cli.console import print_error
@@ -49,9 +50,10 @@ app = App(
     help_epilogue=(
         "DATA is a name (digits, mnist, fashion-mnist, kmnist; out of distribution: noise, "
         "letters, notmnist, blank, constant, checkerboard, natural), a folder with one subfolder "
-        "a class, an .npz or an IDX file. DATA@SHIFT is a shift of it, to be judged: inverted, "
-        "turned, pairs, or with :SEVERITY from 1 to 5 blur, motion, noise, impulse, rotation, "
-        "occlusion, contrast, brightness, shear, zoom, shift, stripe, spatter, jpeg. "
+        "a class, an .npz, an IDX file, WebDataset shards such as 'set-{000..003}.tar', or "
+        "hf:FOLDER of Hugging Face's save_to_disk. DATA@SHIFT is a shift of it, to be judged: "
+        "inverted, turned, pairs, or with :SEVERITY from 1 to 5 blur, motion, noise, impulse, "
+        "rotation, occlusion, contrast, brightness, shear, zoom, shift, stripe, spatter, jpeg. "
         "Begin with: nescio demo"
     ),
     version=lambda: nescio.__version__,
@@ -69,6 +71,7 @@ for _command in (
     info,
     export,
     reproduce,
+    cache,
 ):
     app.command(_command)
 

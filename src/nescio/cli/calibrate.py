@@ -9,7 +9,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_error, print_result
-from nescio.cli.options import Common, PromiseOptions
+from nescio.cli.options import Common, FileOptions, PromiseOptions
+from nescio.cli.sources import read_as
 from nescio.files import check_writable
 
 
@@ -19,6 +20,7 @@ def calibrate(
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     network: str | None = None,
+    files: FileOptions = FileOptions(),  # noqa: B008 - frozen
     promises: PromiseOptions = PromiseOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
@@ -44,7 +46,7 @@ def calibrate(
     check_samples(common.samples)
     reporter = make_reporter(quiet=common.quiet)
     classifier = load_model(model, network, device=common.device, precision=common.precision)
-    images = calibration_set(classifier, data, reporter)
+    images = calibration_set(classifier, data, reporter, reading=read_as(files))
     calibrated = calibrate_classifier(
         classifier, images, promised, samples=common.samples, reporter=reporter
     )

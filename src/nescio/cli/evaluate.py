@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_result
-from nescio.cli.options import Common, StudyOptions
+from nescio.cli.options import Common, FileOptions, StudyOptions
+from nescio.cli.sources import read_as
 from nescio.cli.tables import print_study
 from nescio.files import check_output
 
 if TYPE_CHECKING:
     from nescio.classifier import Classifier
+    from nescio.data import ImageSet
     from nescio.progress import Reporter
     from nescio.refusal import Rule
 
@@ -30,6 +32,7 @@ def evaluate(
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     report: Path | None = None,
     network: str | None = None,
+    files: FileOptions = FileOptions(),  # noqa: B008 - frozen
     more: StudyOptions = StudyOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> None:
@@ -60,6 +63,7 @@ def evaluate(
     from nescio.classifier import (
         choose_corruptions,
         complete_study,
+        familiar_and_unknown,
         familiar_set,
         judge,
         shifted_sets,
@@ -69,10 +73,16 @@ def evaluate(
     corruptions = choose_corruptions(more.corruptions)
     reporter = make_reporter(quiet=common.quiet)
     classifier, first = open_model(model, network, rule[0] if rule else None, common, reporter)
+    reading = read_as(files)
+    if more.unknown_classes == "unfamiliar":
+        test, unknown = familiar_and_unknown(classifier, data, reporter, reading=reading)
+    else:
+        test, unknown = familiar_set(classifier, data, reporter, reading=reading), None
+    strange: list[ImageSet | str] = [*([] if unknown is None else [unknown]), *ood]
     judgement = judge(
         classifier,
-        familiar_set(classifier, data, reporter),
-        shifted_sets(classifier, ood, reporter),
+        test,
+        shifted_sets(classifier, strange, reporter, reading=reading),
         rule=first,
         also=[classifier.choose_rule(each) for each in rule[1:]],
         samples=common.samples,
@@ -80,7 +90,7 @@ def evaluate(
         resamples=more.resamples,
         reporter=reporter,
     )
-    command = _command([str(model), data], ood, rule, more, common)
+    command = _command([str(model), data], ood, rule, more, common, skip=files.skip_unreadable)
     study = complete_study(
         classifier,
         judgement,
@@ -111,6 +121,8 @@ def _command(
     rules: Sequence[str],
     more: StudyOptions,
     common: Common,
+    *,
+    skip: bool,
 ) -> str:
     """What finds the same figures again."""
     words = ["nescio", "evaluate", *judged]
@@ -119,6 +131,8 @@ def _command(
     if more.corruptions is not None:
         words += ["--corruptions", more.corruptions]
         words += ["--corruption-images", str(more.corruption_images)]
+    words += ["--unknown-classes", "unfamiliar"] * (more.unknown_classes == "unfamiliar")
+    words += ["--skip-unreadable"] * skip
     words += ["--resamples", str(more.resamples)] * (more.resamples != StudyOptions.resamples)
     words += ["--samples", str(common.samples)] * (common.samples != Common.samples)
     words += ["--seed", str(common.seed)] * (common.seed is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -28,6 +28,36 @@ class Common:
 
     quiet: Annotated[bool, Parameter(negative="")] = False
     """No progress and no warnings."""
+
+
+@Parameter(name="*", group="Images")
+@dataclass(frozen=True)
+class ImageOptions:
+    """What images are brought to; recorded in the model, and done with every image to predict."""
+
+    image_size: str | None = None
+    """Pixels a side, such as 96, or HEIGHTxWIDTH. [their own size, if one and at most 64; else a
+    square of the median longer side, at most 64]"""
+
+    colour: Literal["auto", "grey", "rgb"] = "auto"
+    """auto: colour if any image has it."""
+
+    fit: Literal["pad", "crop", "stretch"] = "pad"
+    """What becomes of images of another aspect. pad: all of it, with black at two sides. crop: its
+    middle, cut at two sides. stretch: all of it, out of shape."""
+
+
+@Parameter(name="*", group="Files")
+@dataclass(frozen=True)
+class FileOptions:
+    """How files of images are read."""
+
+    skip_unreadable: Annotated[bool, Parameter(negative="")] = False
+    """Leave out, and list, image files that cannot be read. Otherwise the first one is an error."""
+
+    memory: str = "1G"
+    """Decoded images up to this size are held in memory. A larger folder is decoded once into the
+    user's cache folder (nescio cache) and read from there."""
 
 
 @Parameter(name="*", group="Promises")
@@ -83,6 +113,9 @@ class StudyOptions:
 
     force: Annotated[bool, Parameter(negative="")] = False
     """Overwrite the study and the report if they exist."""
+
+    unknown_classes: Literal["error", "unfamiliar"] = "error"
+    """What images of classes that the model does not know are: an error, or a set to refuse."""
 
     corruptions: str | None = None
     """Judge test images in five severities of corruption, too: all, or names with commas, such as

@@ -184,7 +184,7 @@ class _Run:
         self.failures += 1
 
     def _decide(self, batch: Batch, reporter: Reporter) -> Iterator[Decision]:
-        from nescio.data import ImageSet
+        from nescio.data import ImageSet, take
 
         images = ImageSet("", batch.images, None, ())
         if self.plot is None:
@@ -205,7 +205,7 @@ class _Run:
         for logits in self.classifier.stream_logits(
             images, samples=self.common.samples, seed=self.common.seed, reporter=reporter
         ):
-            evidence = evidence_of(batch.images[done : done + logits.shape[1]])
+            evidence = evidence_of(take(batch.images, slice(done, done + logits.shape[1])))
             decisions = self.classifier.decide_from_logits(logits, self.rule, evidence)
             for i, decision in enumerate(decisions):
                 if self.plotted < self.max_plots:

@@ -7,13 +7,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nescio.cli.options import FileOptions, ImageOptions
 from nescio.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from nescio.classifier import Classifier
-    from nescio.data import ImageSet
+    from nescio.data import ImageSet, Reading, Stack
+
+
+def read_as(files: FileOptions, images: ImageOptions | None = None) -> Reading:
+    """What the options of a command ask of images.
+
+    Raises:
+        UsageError: One cannot be used.
+    """
+    from nescio.data import Reading, parse_bytes, parse_size
+
+    asked = images or ImageOptions()
+    return Reading(
+        image_size=parse_size(asked.image_size),
+        colour=asked.colour,
+        fit=asked.fit,
+        skip_unreadable=files.skip_unreadable,
+        memory=parse_bytes(files.memory),
+    )
+
 
 FILES_AT_ONCE = 1024
 """How many image files are in memory at a time."""
@@ -33,7 +51,7 @@ class Batch:
 
     names: Sequence[str]
     errors: Mapping[int, str]
-    images: Tensor
+    images: Stack
     actual: Sequence[str | None]
     files: Sequence[Path] = ()
 
@@ -117,4 +135,4 @@ def _of_files(files: Sequence[Path], classifier: Classifier) -> Batch:
 def _is_image_file(path: Path) -> bool:
     """Whether to read this path as one image: any file that is not a data set."""
     name = path.name.lower()
-    return path.is_file() and not name.endswith(".npz") and "-ubyte" not in name
+    return path.is_file() and not name.endswith((".npz", ".tar")) and "-ubyte" not in name

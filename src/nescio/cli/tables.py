@@ -22,6 +22,10 @@ NOTHING = "\u2013"
 """For a figure that is not defined."""
 
 
+MOST_CLASSES = 20
+"""With more of them a table by class would be longer than all else; JSON has it."""
+
+
 def print_study(study: Study) -> None:
     """All figures of a study."""
     print_table(
@@ -29,6 +33,8 @@ def print_study(study: Study) -> None:
         ("", *_titles(study.rules, "value [95 % interval]")),
         [*_forced(study), *_selective(study.rules)],
     )
+    if len(study.classes) <= MOST_CLASSES:
+        _print_classes(study)
     for rule in study.rules if study.shifted else ():
         of_rule = f", {rule.name}" if len(study.rules) > 1 else ""
         # Two tables: one would be cut on a terminal of 80 columns.
@@ -50,6 +56,31 @@ def print_study(study: Study) -> None:
     print_result(
         f"In brackets 95 % intervals: exact for shares, else of {study.resamples:,} resamples."
     )
+
+
+def _print_classes(study: Study) -> None:
+    """Figures by class, under the rule in force."""
+    from nescio.evaluation import class_figures
+
+    of_rule = f", {study.rules[0].name}" if len(study.rules) > 1 else ""
+    print_table(
+        f"by class{of_rule}",
+        ("class", "images", "right if forced", "answered", "right", "ambiguous", "unfamiliar"),
+        [
+            (
+                each.name,
+                str(each.n),
+                *(_percent(s) for s in (each.forced_accuracy, each.coverage)),
+                _percent(each.accepted_accuracy),
+                *map(str, each.reasons.values()),
+            )
+            for each in class_figures(study)
+        ],
+    )
+
+
+def _percent(share: Interval | None) -> str:
+    return NOTHING if share is None else _two_lines(share.percent(1))
 
 
 def print_comparison(result: Comparison) -> None:

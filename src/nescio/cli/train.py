@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_error, print_result
-from nescio.cli.options import Common, NetworkOptions, PromiseOptions
-from nescio.errors import CalibrationError, CalibrationInterrupt
+from nescio.cli.options import (
+    Common,
+    FileOptions,
+    ImageOptions,
+    NetworkOptions,
+    PromiseOptions,
+)
+from nescio.cli.sources import read_as
+from nescio.errors import CalibrationError, CalibrationInterrupt, UsageError
 from nescio.files import check_writable
 
 if TYPE_CHECKING:
@@ -36,14 +43,18 @@ def train(
     kl_weight: float | None = None,
     random: str | None = None,
     augment: str | None = None,
+    balance: Literal["none", "weighted", "sampled"] | None = None,
     scale: Literal["softplus", "exp"] | None = None,
     estimator: Literal["auto", "shared", "local", "flipout"] | None = None,
     engine: Literal["torch", "pyro"] | None = None,
     compiled: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     rule: str | None = None,
     stages: str | None = None,
-    image_size: int | None = None,
+    split: Path | None = None,
+    write_split: Path | None = None,
     backbone: NetworkOptions = NetworkOptions(),  # noqa: B008 - frozen
+    images: ImageOptions = ImageOptions(),  # noqa: B008 - frozen
+    files: FileOptions = FileOptions(),  # noqa: B008 - frozen
     promises: PromiseOptions = PromiseOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
@@ -52,7 +63,8 @@ def train(
     Parameters
     ----------
     data
-        A named set, a folder with one subfolder a class, an .npz or an IDX file.
+        A named set, a folder with one subfolder a class, an .npz, an IDX file, WebDataset shards
+        such as 'set-{000..003}.tar', or hf:FOLDER of Hugging Face's save_to_disk.
     out
         The model file to write, such as digits.nescio.
     extra_labels
@@ -84,6 +96,10 @@ def train(
         Vary the images from pass to pass: shift:PIXELS, rotate:DEGREES, zoom:SHARE, shear:SHARE,
         bend:PIXELS and flip, such as shift:2,rotate:10. [default: auto, small changes of every
         kind, mirrored only where that is known to mean the same; article: none]
+    balance
+        For classes of unequal size. weighted: an image of a rare class counts more, so that all
+        classes have as much to say. sampled: it is shown more often instead. Promises stay those
+        for classes as they come. [none]
     scale
         How posterior scales are kept positive: by softplus, or by exp, which is faster and comes
         nearer to the ELBO's optimum in as many passes. [softplus]
@@ -102,12 +118,20 @@ def train(
     stages
         Where the network is read to tell familiar images: image, paths of layers, and output,
         joined by commas. [found by itself]
-    image_size
-        Bring images to this many pixels a side. [their own size, if one and at most 64; for
-        timm:NAME the size that it was made for, in colour]
+    split
+        A CSV file, image,part, that says which image is for train, calibration or test; paths in it
+        are relative to DATA. Promises hold for images like those for calibration. [by --seed]
+    write_split
+        Write the split to such a file, for others to use with --split.
     """
     check_writable(out)
+    if write_split is not None:
+        check_writable(write_split)
+        if write_split.exists():
+            raise UsageError(f"{write_split} exists; use it with --split, or name another file")
     from nescio.training import find_recipe, fit
+
+    reading = read_as(files, images)
 
     changes: dict[str, Any] = {
         "epochs": epochs,
@@ -121,6 +145,7 @@ def train(
         "freeze": backbone.freeze,
         "views": backbone.views,
         "augment": augment,
+        "balance": balance,
         "scale": scale,
         "estimator": estimator,
         "engine": engine,
@@ -136,9 +161,11 @@ def train(
             recipe=chosen,
             **asdict(promises),
             stages=None if stages is None else stages.split(","),
-            image_size=image_size,
             weights=backbone.weights,
             normalise=backbone.normalise,
+            reading=reading,
+            split_file=split,
+            write_split_to=write_split,
             samples=common.samples,
             seed=common.seed or 0,
             device=common.device,

@@ -1,21 +1,29 @@
 """Data: images and labels from every form that the command line takes.
 
-Read in this order: :mod:`images`, :mod:`features`, :mod:`preprocess`, :mod:`augment`, :mod:`idx`,
-:mod:`npz`, :mod:`folders`, :mod:`synthetic`, :mod:`patterns`, :mod:`corruptions`, :mod:`shifts`,
-:mod:`download`, :mod:`named`, :mod:`split`, :mod:`load`, :mod:`labels`.
+Read in this order: :mod:`rows`, :mod:`images`, :mod:`features`, :mod:`preprocess`,
+:mod:`reading`, :mod:`augment`, :mod:`idx`, :mod:`npz`, :mod:`decode`, :mod:`store`,
+:mod:`encoded`, :mod:`folders`, :mod:`synthetic`, :mod:`patterns`, :mod:`corruptions`,
+:mod:`shifts`, :mod:`download`, :mod:`named`, :mod:`split`, :mod:`table`, :mod:`splitfile`,
+:mod:`duplicates`, :mod:`load`, :mod:`labels`.
 """
 
 from nescio.data.augment import Augmentation, parse_augmentation, suitable_augmentation
 from nescio.data.corruptions import CORRUPTIONS
+from nescio.data.decode import decode_image
+from nescio.data.duplicates import tell_duplicates
+from nescio.data.encoded import Failure, ReadResult, read_images
 from nescio.data.features import FeatureSet
-from nescio.data.folders import Failure, ReadResult, decode_image, list_images, read_images
+from nescio.data.folders import list_images
 from nescio.data.images import Dataset, ImageSet, Preprocessing, images_at_once, to_float
 from nescio.data.labels import read_labels
 from nescio.data.load import NAMES, all_images, load
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, as_images, choose_preprocessing
+from nescio.data.reading import Reading, parse_bytes, parse_size
+from nescio.data.rows import Rows, Stack, read_all, read_batches, take
 from nescio.data.shifts import SEVERITIES, SHIFTS, Shift, parse_shift, shift_images, shift_set
-from nescio.data.split import Splits, join_extra, split
+from nescio.data.split import Splits, join_extra, split, split_by
+from nescio.data.splitfile import read_split, split_fingerprint, write_split
 from nescio.data.synthetic import digits, letters, noise
 
 __all__ = [
@@ -30,8 +38,11 @@ __all__ = [
     "ImageSet",
     "Preprocessing",
     "ReadResult",
+    "Reading",
+    "Rows",
     "Shift",
     "Splits",
+    "Stack",
     "adapt",
     "all_images",
     "as_images",
@@ -49,12 +60,22 @@ __all__ = [
     "natural",
     "noise",
     "parse_augmentation",
+    "parse_bytes",
     "parse_shift",
+    "parse_size",
+    "read_all",
+    "read_batches",
     "read_images",
     "read_labels",
+    "read_split",
     "shift_images",
     "shift_set",
     "split",
+    "split_by",
+    "split_fingerprint",
     "suitable_augmentation",
+    "take",
+    "tell_duplicates",
     "to_float",
+    "write_split",
 ]

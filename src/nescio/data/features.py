@@ -28,7 +28,7 @@ class FeatureSet(ImageSet):
     """
 
     def __post_init__(self) -> None:
-        if not self.images.is_floating_point() or self.images.ndim < 2:
+        if not self.images.dtype.is_floating_point or self.images.ndim < 2:
             raise DataError(
                 f"{self.name}: features must be floating point of shape (N, ...), got "
                 f"{self.images.dtype} of shape {tuple(self.images.shape)}"

@@ -9,35 +9,61 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from nescio.data.rows import Stack, read_all, read_batches, take
 from nescio.errors import DataError, UsageError
 
 AT_ONCE = 2**23
 """How many numbers of images go through a network at once: 512 images of 64x64 in colour, or 55
 of 224x224. A network makes some ten times as many of them, in its first layers."""
+Fit = Literal["pad", "crop", "stretch"]
+
+FITS: Mapping[Fit, str] = MappingProxyType(
+    {
+        "pad": "scaled until it fits and padded with black",
+        "crop": "cut to the largest part in its middle of that aspect, and scaled",
+        "stretch": "scaled to height and width, whatever its aspect",
+    }
+)
+"""What becomes of an image of another size, in words."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """What every image is brought to; decided once, recorded in the model.
 
-    An image of another size is scaled until it fits (aspect kept, antialiased
-    bilinear) and padded evenly with black; colour becomes grey by ITU-R 601 luma,
-    grey becomes colour by repetition.
+    Colour becomes grey by ITU-R 601 luma, grey becomes colour by repetition. Scaling is
+    bilinear and antialiased.
 
     Attributes:
         channels: 1 for grey, 3 for RGB.
         height: In pixels.
         width: In pixels.
+        fit: What becomes of an image of another size: ``pad`` keeps its aspect and all of it,
+            with black evenly at two sides; ``crop`` keeps its aspect and cuts evenly at two sides,
+            to whole pixels, before it is scaled; ``stretch`` keeps all of it alone.
+
+    Raises:
+        ValueError: There are no pixels, or no such ``fit``.
     """
 
     channels: int
     height: int
     width: int
+    fit: Fit = "pad"
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1:
+            raise ValueError(f"no image has the shape {self.shape}")
+        if self.fit not in FITS:
+            raise ValueError(f"fit must be one of {', '.join(FITS)}, got {self.fit!r}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,6 +74,10 @@ class Preprocessing:
         """For a person: ``28x28 grey``."""
         return f"{self.height}x{self.width} {'grey' if self.channels == 1 else 'colour'}"
 
+    def describe(self) -> str:
+        """For a person: ``28x28 grey; one of another size is ...``."""
+        return f"{self}; one of another size is {FITS[self.fit]}"
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -55,17 +85,20 @@ class ImageSet:
 
     Attributes:
         name: What the set is called in tables and JSON.
-        images: ``(N, K, H, W)`` uint8.
+        images: ``(N, K, H, W)`` uint8; :class:`nescio.data.rows.Rows` where they are too many
+            for memory.
         labels: ``(N,)`` int64, indices into ``classes``; ``None`` when not known.
         classes: The class names, in the order of the labels; empty without labels.
         names: One name for each image (a path, or ``set[17]``).
+        fit: How images of another size were brought to this one, see :class:`Preprocessing`.
     """
 
     name: str
-    images: Tensor
+    images: Stack
     labels: Tensor | None
     classes: tuple[str, ...]
     names: tuple[str, ...] = ()
+    fit: Fit = "pad"
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -97,9 +130,9 @@ class ImageSet:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The shape that the images have now."""
+        """What the images have been brought to."""
         _, channels, height, width = self.images.shape
-        return Preprocessing(channels, height, width)
+        return Preprocessing(channels, height, width, self.fit)
 
     def image_name(self, index: int) -> str:
         """The name of one image: its path, or ``set[index]``."""
@@ -109,7 +142,7 @@ class ImageSet:
         """The images at ``indices`` ``(n,)`` int64, in that order."""
         return replace(
             self,
-            images=self.images[indices],
+            images=take(self.images, indices),
             labels=None if self.labels is None else self.labels[indices],
             names=tuple(self.image_name(i) for i in indices.tolist()),
         )
@@ -129,8 +162,11 @@ class ImageSet:
 
     def hashes(self) -> Tensor:
         """A 64-bit content hash of each image, ``(N,)`` int64 (BLAKE2b)."""
-        rows = self.images.flatten(1).contiguous().numpy()
-        digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+        digests = (
+            hashlib.blake2b(row.tobytes(), digest_size=8).digest()
+            for batch in read_batches(self.images)
+            for row in batch.flatten(1).contiguous().numpy()
+        )
         buffer = bytearray(b"".join(digests))
         if not buffer:
             return torch.zeros(0, dtype=torch.int64)
@@ -139,7 +175,8 @@ class ImageSet:
     def fingerprint(self) -> str:
         """SHA-256 over shape, images, labels and class names, in hexadecimal."""
         digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
-        digest.update(self.images.contiguous().numpy().tobytes())
+        for batch in read_batches(self.images):
+            digest.update(batch.contiguous().numpy().tobytes())
         if self.labels is not None:
             digest.update(self.labels.contiguous().numpy().tobytes())
         return digest.hexdigest()
@@ -155,12 +192,16 @@ class Dataset:
         test: The set's own test split, or ``None``.
         base: The set that this one is a shift of (:mod:`nescio.data.shifts`), its training
             images in the same order; ``None`` where it is none.
+        root: What the names of its images begin with on this machine: the folder; empty where
+            they are the same everywhere. The test split may have classes, after those of the
+            training images, that these lack.
     """
 
     name: str
     train: ImageSet
     test: ImageSet | None = None
     base: Dataset | None = None
+    root: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -180,17 +221,18 @@ class Dataset:
             )
 
 
-def to_float(images: Tensor) -> Tensor:
+def to_float(images: Stack) -> Tensor:
     """Pixels as the networks take them: uint8 ``(n, K, H, W)`` to float32 in [0, 1].
 
     Features that stand for images (:class:`nescio.data.features.FeatureSet`) stay what they are.
     """
-    if images.is_floating_point():
-        return images.to(torch.float32, copy=True)
-    return images.to(torch.float32).div_(255.0)
+    read = read_all(images)
+    if read.is_floating_point():
+        return read.to(torch.float32, copy=True)
+    return read.to(torch.float32).div_(255.0)
 
 
-def images_at_once(images: Tensor, most: int) -> int:
+def images_at_once(images: Stack, most: int) -> int:
     """How many images ``(N, ...)`` go through a network at once: the fewer, the larger they are."""
     size = max(1, math.prod(images.shape[1:]))
     return max(1, min(most, AT_ONCE // size))

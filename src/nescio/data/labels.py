@@ -7,7 +7,6 @@ that ``nescio predict DATA`` names.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nescio.data.folders import read_images
+from nescio.data.encoded import read_images
 from nescio.data.images import ImageSet, Preprocessing
 from nescio.data.load import COUNTS, all_images, load
+from nescio.data.rows import read_all
 from nescio.data.shifts import split_source
+from nescio.data.table import read_records
 from nescio.errors import DataError, NescioError, UnreadableImage
 from nescio.progress import SILENT, Reporter
 
@@ -74,6 +75,7 @@ def read_labels(
         torch.tensor([row.label for row in rows]),
         tuple(classes),
         tuple(row.image for row in rows),
+        preprocessing.fit,
     )
     kept = _once(path, rows, read)
     if len(kept) < len(rows):
@@ -83,7 +85,7 @@ def read_labels(
 
 def _rows(path: Path, numbers: dict[str, int]) -> Iterator[_Row]:
     """The labelled images, in the order of the file."""
-    for line, fields in _records(path):
+    for line, fields in read_records(path, HEADER):
         if len(fields) != len(HEADER):
             raise DataError(
                 f"{path}, line {line}: expected an image and a label, got {len(fields)} "
@@ -99,34 +101,6 @@ def _rows(path: Path, numbers: dict[str, int]) -> Iterator[_Row]:
                 f"({', '.join([*numbers][:LISTED])}{more}); correct it, or take the line out"
             )
         yield _Row(line, image, numbers[label])
-
-
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The records below the header, empty lines left out, each with its line's number."""
-    wanted = ",".join(HEADER)
-    line = 1
-    try:
-        # Spreadsheets put a byte order mark before what they save as UTF-8.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, None)
-            if header is None:
-                raise DataError(f"{path}: the file is empty; expected {wanted} and rows below")
-            if tuple(header) != HEADER:
-                raise DataError(
-                    f"{path}, line 1: expected the header {wanted}, got {','.join(header)[:80]!r}"
-                )
-            line = reader.line_num + 1
-            for fields in reader:
-                if fields:
-                    yield line, fields
-                line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{path}, line {line}: not a valid CSV record ({error})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not in UTF-8; save it as CSV in UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _read(
@@ -147,7 +121,7 @@ def _read(
         failure = result.failures[0]
         line = rows[files[failure.index][0]].line
         raise UnreadableImage(f"{path}, line {line}: {failure.error}; correct or take it out")
-    images[[place for place, _ in files]] = result.images
+    images[[place for place, _ in files]] = read_all(result.images)
     for source, wanted in members.items():
         where = f"{path}, line {rows[wanted[0][0]].line}"
         found = _load(where, path.parent / source, source, preprocessing, reporter)

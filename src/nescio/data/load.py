@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from nescio.data.folders import read_folder
+from nescio.data.huggingface import PREFIX, read_saved
 from nescio.data.idx import find_idx_pair, is_images_file, read_idx_folder, read_idx_set
 from nescio.data.images import Dataset, ImageSet, Preprocessing
 from nescio.data.named import FOLDER_SETS, IDX_SETS, load_named
 from nescio.data.npz import read_npz
 from nescio.data.patterns import blank, checkerboard, constant, natural
-from nescio.data.preprocess import adapt, choose_preprocessing
+from nescio.data.preprocess import adapt
+from nescio.data.reading import Reading
+from nescio.data.shards import names_shards, read_shards
 from nescio.data.shifts import shift_dataset, split_source
 from nescio.data.synthetic import digits, letters, noise
 from nescio.errors import DataError, UsageError
@@ -36,7 +40,8 @@ MADE = {
     "natural": natural,
 }
 
-GREY_28 = Preprocessing(1, 28, 28)
+SIZE_28 = 28, 28
+"""Of what is made at run time, unless told otherwise."""
 
 NAMES = ("digits", *IDX_SETS, *COUNTS, *FOLDER_SETS)
 """All names."""
@@ -46,23 +51,27 @@ def load(
     source: str | Path,
     *,
     preprocessing: Preprocessing | None = None,
-    image_size: int | None = None,
-    labelled: bool = True,
+    image_size: int | tuple[int, int] | None = None,
+    labelled: bool | None = None,
     seed: int = 0,
+    reading: Reading | None = None,
     reporter: Reporter = SILENT,
 ) -> Dataset:
     """Load what a data argument names.
 
     Args:
         source: A name (``digits``, ``mnist``, ``noise:100``, ...), a folder, an
-            ``.npz`` or an IDX file of images. A name wins over a path of that name;
+            ``.npz``, an IDX file of images, WebDataset shards (``shards-{000..003}.tar``), or
+            ``hf:FOLDER`` of Hugging Face's ``save_to_disk``. A name wins over a path of that name;
             write ``./mnist`` for the path. Or any of these and a shift of it:
             ``mnist@blur:3``, see :mod:`nescio.data.shifts`.
         preprocessing: What to bring every image to; chosen from the data when ``None``.
-        image_size: Choose a square of this side.
+        image_size: Choose a square of this side, or ``(H, W)``.
         labelled: ``False`` where labels and a second class are not needed: for
             out-of-distribution sets and for prediction.
         seed: Of sets that are made at run time, and of shifts.
+        reading: All of this, and what else can be asked: colour, aspect, memory, what to do with
+            files that cannot be read. What is named beside it comes first.
         reporter: Told of progress.
 
     Returns:
@@ -74,42 +83,47 @@ def load(
             shift.
         DownloadError: A named set is not on this machine and cannot be fetched.
     """
+    reading = _joined(reading, preprocessing, image_size, labelled)
+    return _load(source, reading, seed, reporter)
+
+
+def _joined(
+    reading: Reading | None,
+    preprocessing: Preprocessing | None,
+    image_size: int | tuple[int, int] | None,
+    labelled: bool | None,
+) -> Reading:
+    named = {"preprocessing": preprocessing, "image_size": image_size, "labelled": labelled}
+    changes: dict[str, Any] = {name: each for name, each in named.items() if each is not None}
+    return replace(reading or Reading(), **changes)
+
+
+def _load(source: str | Path, reading: Reading, seed: int, reporter: Reporter) -> Dataset:
     text = str(source)
     shifted = split_source(source)
     if shifted is not None:
         base, shift = shifted
-        if labelled and not shift.keeps_labels:
+        if reading.labelled and not shift.keeps_labels:
             raise UsageError(f"{text} has no labels: use it with --ood")
-        dataset = load(
-            base,
-            preprocessing=preprocessing,
-            image_size=image_size,
-            labelled=labelled,
-            seed=seed,
-            reporter=reporter,
-        )
-        return shift_dataset(dataset, shift, seed, reporter)
+        return shift_dataset(_load(base, reading, seed, reporter), shift, seed, reporter)
     name, _, count = text.partition(":")
     if name in COUNTS:
-        shape = preprocessing or _square(image_size)
-        return _make(name, count, shape, seed, labelled=labelled, reporter=reporter)
+        return _make(name, count, reading, seed, reporter)
     if text == "digits":
         dataset = digits()
     elif text in IDX_SETS or text in FOLDER_SETS:
-        if labelled and text in FOLDER_SETS:
+        if reading.labelled and text in FOLDER_SETS:
             raise UsageError(f"{text} is an out-of-distribution set: use it with --ood")
-        dataset = load_named(text, preprocessing=preprocessing, reporter=reporter)
+        dataset = load_named(text, reading, reporter=reporter)
+    elif text.startswith(PREFIX):
+        dataset = read_saved(Path(text.removeprefix(PREFIX)), reading, reporter)
+    elif names_shards(text):
+        dataset = read_shards(text, reading, reporter)
     else:
-        dataset = _load_path(
-            Path(source),
-            preprocessing=preprocessing,
-            image_size=image_size,
-            labelled=labelled,
-            reporter=reporter,
-        )
-    if labelled:
+        dataset = _load_path(Path(source), reading, reporter)
+    if reading.labelled:
         _require_classes(dataset)
-    return _adapt(dataset, preprocessing, image_size)
+    return _adapt(dataset, reading)
 
 
 def all_images(dataset: Dataset) -> ImageSet:
@@ -117,42 +131,24 @@ def all_images(dataset: Dataset) -> ImageSet:
     return dataset.train if dataset.test is None else dataset.test
 
 
-def _square(side: int | None) -> Preprocessing:
-    return GREY_28 if side is None else choose_preprocessing([], colour=False, image_size=side)
-
-
-def _make(
-    name: str, count: str, shape: Preprocessing, seed: int, *, labelled: bool, reporter: Reporter
-) -> Dataset:
-    if labelled:
+def _make(name: str, count: str, reading: Reading, seed: int, reporter: Reporter) -> Dataset:
+    if reading.labelled:
         raise UsageError(f"{name} is an out-of-distribution set: use it with --ood")
     number = COUNTS[name] if not count else int(count) if count.isdecimal() else 0
     if number < 1:
         raise UsageError(f"{name}:{count}: the count must be a whole number of at least 1")
+    shape = reading.choose([SIZE_28], colour=False)
     if name == "letters":  # the only one that takes its time
         return Dataset(name, letters(number, shape, seed, reporter))
     return Dataset(name, MADE[name](number, shape, seed))
 
 
-def _load_path(
-    path: Path,
-    *,
-    preprocessing: Preprocessing | None,
-    image_size: int | None,
-    labelled: bool,
-    reporter: Reporter,
-) -> Dataset:
+def _load_path(path: Path, reading: Reading, reporter: Reporter) -> Dataset:
     if path.is_dir():
         pair = find_idx_pair(path)
         if pair is not None:
             return read_idx_folder(path, pair, path.resolve().name)
-        return read_folder(
-            path,
-            preprocessing=preprocessing,
-            image_size=image_size,
-            labelled=labelled,
-            reporter=reporter,
-        )
+        return read_folder(path, reading, reporter)
     if not path.exists():
         near = get_close_matches(str(path), NAMES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f" (names: {', '.join(NAMES)})"
@@ -174,18 +170,13 @@ def _require_classes(dataset: Dataset) -> None:
         raise DataError(f"{dataset.name}: a classifier needs at least two classes, found one")
 
 
-def _adapt(
-    dataset: Dataset, preprocessing: Preprocessing | None, image_size: int | None
-) -> Dataset:
+def _adapt(dataset: Dataset, reading: Reading) -> Dataset:
+    """The data set in one shape; what was read in that shape stays as it is."""
     sets = [s for s in (dataset.train, dataset.test) if s is not None]
-    if preprocessing is None:
-        shapes = [s.preprocessing for s in sets]
-        chosen = choose_preprocessing(
-            [(shape.height, shape.width) for shape in shapes],
-            colour=any(shape.channels == 3 for shape in shapes),
-            image_size=image_size,
-        )
-    else:
-        chosen = preprocessing
-    adapted = [replace(s, images=adapt(s.images, chosen)) for s in sets]
-    return Dataset(dataset.name, adapted[0], adapted[1] if len(adapted) > 1 else None)
+    shapes = [s.preprocessing for s in sets]
+    chosen = reading.choose(
+        [(shape.height, shape.width) for shape in shapes],
+        colour=any(shape.channels == 3 for shape in shapes),
+    )
+    adapted = [replace(s, images=adapt(s.images, chosen), fit=chosen.fit) for s in sets]
+    return replace(dataset, train=adapted[0], test=adapted[1] if len(adapted) > 1 else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
@@ -12,7 +12,8 @@ import platformdirs
 from nescio.data.download import RemoteFile, content_sha256, fetch
 from nescio.data.folders import read_folder
 from nescio.data.idx import find_idx_pair, read_idx, read_idx_folder
-from nescio.data.images import Dataset, Preprocessing
+from nescio.data.images import Dataset
+from nescio.data.reading import Reading
 from nescio.errors import DataError, DownloadError
 from nescio.progress import SILENT, Reporter
 
@@ -95,9 +96,14 @@ def cache_folder() -> Path:
 
 
 def load_named(
-    name: str, *, preprocessing: Preprocessing | None = None, reporter: Reporter = SILENT
+    name: str, reading: Reading | None = None, *, reporter: Reporter = SILENT
 ) -> Dataset:
     """Load a named set from ``$NESCIO_DATA/NAME``, the cache, or its mirrors.
+
+    Args:
+        name: One of :data:`IDX_SETS` or :data:`FOLDER_SETS`.
+        reading: What to bring images in folders to.
+        reporter: Told of progress.
 
     Raises:
         DownloadError: It is nowhere; the message says what was tried and what to do.
@@ -106,9 +112,8 @@ def load_named(
     for folder in _places(name):
         if name in FOLDER_SETS and folder.is_dir():
             # Its labels are letters; what counts is that none of them is a digit.
-            return read_folder(
-                folder, preprocessing=preprocessing, labelled=False, reporter=reporter
-            )
+            wanted = replace(reading or Reading(), labelled=False)
+            return read_folder(folder, wanted, reporter)
         pair = find_idx_pair(folder) if name in IDX_SETS else None
         if pair is not None:
             return read_idx_folder(folder, pair, name, IDX_SETS[name].classes)

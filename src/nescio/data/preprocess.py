@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nescio.data.images import Preprocessing
+from nescio.data.images import Fit, Preprocessing
+from nescio.data.rows import Rows, Stack, read_batches
 from nescio.errors import DataError, UsageError
 
 LARGEST_SIDE = 64
 """Images larger than this are brought to it unless the user names a size."""
+
+LARGEST_ASKED = 4096
+"""The largest side that a user may name."""
 
 LUMA = (0.299, 0.587, 0.114)
 """Red, green and blue in grey, by ITU-R BT.601."""
@@ -25,7 +29,11 @@ CHUNK = 4096
 
 
 def choose_preprocessing(
-    sizes: Sequence[tuple[int, int]], *, colour: bool, image_size: int | None = None
+    sizes: Sequence[tuple[int, int]],
+    *,
+    colour: bool,
+    image_size: int | tuple[int, int] | None = None,
+    fit: Fit = "pad",
 ) -> Preprocessing:
     """Decide once what every image of a set is brought to.
 
@@ -35,27 +43,39 @@ def choose_preprocessing(
     Args:
         sizes: ``(H, W)`` of each image, or of each shape that occurs.
         colour: Whether any image has colour.
-        image_size: A square of this side instead.
+        image_size: A square of this side, or ``(H, W)``, instead.
+        fit: What becomes of an image of another size.
 
     Raises:
         UsageError: ``image_size`` is not a size.
     """
     channels = 3 if colour else 1
     if image_size is not None:
-        if not 1 <= image_size <= 4096:
-            raise UsageError(f"--image-size must be between 1 and 4096, got {image_size}")
-        return Preprocessing(channels, image_size, image_size)
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if not all(1 <= side <= LARGEST_ASKED for side in size):
+            raise UsageError(
+                f"--image-size must be between 1 and {LARGEST_ASKED}, got {image_size}"
+            )
+        return Preprocessing(channels, *size, fit)
     if len(set(sizes)) == 1 and max(sizes[0]) <= LARGEST_SIDE:
-        return Preprocessing(channels, *sizes[0])
+        return Preprocessing(channels, *sizes[0], fit)
     side = min(round(median(max(size) for size in sizes)), LARGEST_SIDE)
-    return Preprocessing(channels, side, side)
+    return Preprocessing(channels, side, side, fit)
 
 
-def adapt(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+@overload
+def adapt(images: Tensor, preprocessing: Preprocessing) -> Tensor: ...
+@overload
+def adapt(images: Stack, preprocessing: Preprocessing) -> Stack: ...
+def adapt(images: Stack, preprocessing: Preprocessing) -> Stack:
     """Bring images ``(n, K, H, W)`` uint8 to the shape of ``preprocessing``.
 
-    Images that have it already are given back as they are.
+    Images that have it already are given back as they are; others come to be in memory.
     """
+    if images.shape[1:] == preprocessing.shape:
+        return images
+    if isinstance(images, Rows):
+        return torch.cat([adapt(batch, preprocessing) for batch in read_batches(images)])
     images = _adapt_channels(images, preprocessing.channels)
     height, width = images.shape[-2:]
     if (height, width) == (preprocessing.height, preprocessing.width):
@@ -123,10 +143,26 @@ def _adapt_channels(images: Tensor, channels: int) -> Tensor:
 
 def _resize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     height, width = images.shape[-2:]
-    scale = min(preprocessing.height / height, preprocessing.width / width)
-    size = max(1, round(height * scale)), max(1, round(width * scale))
+    size = preprocessing.height, preprocessing.width
+    if preprocessing.fit == "pad":
+        scale = min(size[0] / height, size[1] / width)
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+    if preprocessing.fit == "crop":
+        images = _cut(images, size[0] / size[1])
     scaled = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)
     scaled = scaled.round().clamp(0, 255).to(torch.uint8)
     rows, columns = preprocessing.height - size[0], preprocessing.width - size[1]
     padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
     return F.pad(scaled, padding)
+
+
+def _cut(images: Tensor, aspect: float) -> Tensor:
+    """The largest part in the middle whose height is ``aspect`` times its width.
+
+    Cut before scaling: a strip of 30,000 by 10 pixels, scaled first, would need gigabytes.
+    """
+    height, width = images.shape[-2:]
+    rows = min(height, max(1, round(width * aspect)))
+    columns = min(width, max(1, round(height / aspect)))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return images[..., top : top + rows, left : left + columns]

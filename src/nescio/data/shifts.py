@@ -20,6 +20,7 @@ from torch import Tensor
 from nescio.data.corruptions import CHUNK, CORRUPTIONS, corrupt
 from nescio.data.images import Dataset, ImageSet, Preprocessing
 from nescio.data.preprocess import adapt
+from nescio.data.rows import read_all
 from nescio.errors import UsageError
 from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, numpy_generator
@@ -131,7 +132,7 @@ def shift_set(
     return replace(
         images,
         name=f"{images.name}{MARK}{shift.text}",
-        images=shift_images(images.images, shift, seed, reporter),
+        images=shift_images(read_all(images.images), shift, seed, reporter),
         labels=images.labels if kept else None,
         classes=images.classes if kept else (),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,9 +10,13 @@ import torch
 from torch import Tensor
 
 from nescio.data.images import Dataset, ImageSet
+from nescio.data.rows import join
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, numpy_generator
+
+PARTS = ("train", "calibration", "test")
+"""The parts of a data set, by name."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,36 @@ def split(dataset: Dataset, *, seed: int = 0, calibration: float, test: float) -
     if dataset.test is not None:
         _check_own_test(dataset, dataset.test)
     index = {name: torch.from_numpy(np.sort(np.concatenate(p))) for name, p in parts.items()}
+    return _splits(dataset, index)
+
+
+def split_by(dataset: Dataset, parts: Tensor) -> Splits:
+    """The parts that someone has chosen.
+
+    Args:
+        dataset: Labelled; its own test split is used as it is.
+        parts: ``(N,)`` integers, for each training image its place in :data:`PARTS`.
+
+    Raises:
+        DataError: They do not fit the images, or a class has no image to train on.
+    """
+    if parts.shape != (len(dataset.train),) or not bool((parts < len(PARTS)).all()):
+        raise DataError(
+            f"{dataset.name}: the split is not one of these {len(dataset.train)} images"
+        )
+    index = {name: (parts == i).nonzero().flatten() for i, name in enumerate(PARTS)}
+    labels = dataset.train.require_labels()
+    present = torch.bincount(labels[index["train"]], minlength=len(dataset.classes))
+    missing = (present == 0).nonzero().flatten().tolist()
+    if missing:
+        raise DataError(
+            f"{dataset.name}: class {dataset.classes[missing[0]]!r} has no images in the training "
+            "part of the split; move some there"
+        )
+    return _splits(dataset, index)
+
+
+def _splits(dataset: Dataset, index: Mapping[str, Tensor]) -> Splits:
     return Splits(
         train=dataset.train.subset(index["train"]),
         calibration=dataset.train.subset(index["calibration"]),
@@ -101,7 +136,7 @@ def join_extra(
             image is left.
     """
     train = splits.train
-    if extra.classes != train.classes or extra.preprocessing != train.preprocessing:
+    if extra.classes != train.classes or extra.preprocessing.shape != train.preprocessing.shape:
         raise DataError(
             f"{extra.name}: extra images must have the shape and classes of {train.name}, in order"
         )
@@ -128,7 +163,7 @@ def join_extra(
         )
     joined = replace(
         train,
-        images=torch.cat([train.images, new.images]),
+        images=join(train.images, new.images),
         labels=torch.cat([train.require_labels(), new.require_labels()]),
         names=tuple(images.image_name(i) for images in (train, new) for i in range(len(images))),
     )

@@ -2,11 +2,12 @@
 
 Read in this order: :mod:`intervals`, :mod:`bootstrap`, :mod:`study`; the figures as functions of
 weights, :mod:`calibration`, :mod:`selective`, :mod:`detection`; :mod:`figures`, :mod:`evaluation`,
-:mod:`metrics`, :mod:`studyfile`; :mod:`paired`, :mod:`compare`.
+:mod:`classes`, :mod:`metrics`, :mod:`studyfile`; :mod:`paired`, :mod:`compare`.
 """
 
 from nescio.evaluation.bootstrap import RESAMPLES
 from nescio.evaluation.calibration import ReliabilityBin, reliability
+from nescio.evaluation.classes import ClassFigures, class_figures
 from nescio.evaluation.compare import Compared, Comparison, compare, judged_by
 from nescio.evaluation.evaluation import (
     Evaluation,
@@ -59,6 +60,7 @@ __all__ = [
     "RESAMPLES",
     "UNFAMILIAR",
     "Answers",
+    "ClassFigures",
     "Compared",
     "Comparison",
     "CorruptionCurve",
@@ -82,6 +84,7 @@ __all__ = [
     "aupr",
     "auroc",
     "brier_score",
+    "class_figures",
     "classwise_calibration_error",
     "compare",
     "count_reasons",

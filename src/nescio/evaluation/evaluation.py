@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from nescio.evaluation.bootstrap import RESAMPLES
+from nescio.evaluation.classes import class_figures
 from nescio.evaluation.figures import forced_figures, judged_set, studied_rule
 from nescio.evaluation.intervals import Interval
 from nescio.evaluation.study import (
@@ -180,8 +181,12 @@ def results_json(study: Study) -> dict[str, Any]:
 
     That of the first rule (:meth:`Evaluation.to_json`); where there are several, ``rules`` has
     all of them by name, and where there are corruptions, ``corruptions`` has their grades.
+    ``classes`` has the figures of each class (:func:`nescio.evaluation.class_figures`).
     """
-    first, *others = (evaluation_of(study, place).to_json() for place in range(len(study.rules)))
+    first, *others = (
+        evaluation_of(study, place).to_json() | {"classes": _classes_json(study, place)}
+        for place in range(len(study.rules))
+    )
     more: dict[str, Any] = {}
     if others:
         names = [rule.name for rule in study.rules]
@@ -197,6 +202,7 @@ def results_json(study: Study) -> dict[str, Any]:
 
 RULED = (
     "rule",
+    "classes",
     "coverage",
     "refused",
     "accepted_accuracy",
@@ -210,6 +216,10 @@ RULED = (
     "intervals",
 )
 """What of an evaluation hangs on the rule."""
+
+
+def _classes_json(study: Study, rule: int) -> dict[str, Any]:
+    return {each.name: each.to_json() for each in class_figures(study, rule)}
 
 
 def _curve_json(curve: CorruptionCurve) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nescio.classifier import Classifier
-from nescio.data import ImageSet, blank, checkerboard, letters, natural, noise
+from nescio.data import ImageSet, blank, checkerboard, letters, natural, noise, read_all
 from nescio.data.images import Preprocessing
 from nescio.errors import ExportError
 from nescio.export.networks import Draw
@@ -206,7 +206,7 @@ class _Compared:
         session: Any, classifier: Classifier, rule: Rule, draw: Draw, images: ImageSet
     ) -> _Compared:
         start = time.perf_counter()
-        outputs = session.run(None, {"images": as_input(images.images)})
+        outputs = session.run(None, {"images": as_input(read_all(images.images))})
         middle = time.perf_counter()
         prepared = classifier.prepare(images)
         (logits,) = classifier.stream_logits(images, samples=draw.samples, seed=draw.seed)

@@ -21,7 +21,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from nescio.data import ImageSet, images_at_once, to_float
+from nescio.data import ImageSet, Stack, images_at_once, to_float
 from nescio.errors import ArchitectureError
 from nescio.familiarity.density import (
     MOST_AXES,
@@ -96,7 +96,7 @@ class Familiarity:
         return StageReader(network, weights, self.names)
 
     @torch.no_grad()
-    def evidence(self, reader: StageReader, images: Tensor) -> Tensor:
+    def evidence(self, reader: StageReader, images: Stack) -> Tensor:
         """Evidence against every class at every stage.
 
         Args:
@@ -112,7 +112,7 @@ class Familiarity:
         parts = [self._of_batch(reader, part.to(device)) for part in batches]
         return torch.cat(parts) if parts else torch.empty(0, len(self.stages), self.classes)
 
-    def _of_batch(self, reader: StageReader, images: Tensor) -> Tensor:
+    def _of_batch(self, reader: StageReader, images: Stack) -> Tensor:
         features = reader(channels_last(to_float(images)))
         evidence = [s.evidence(f) for s, f in zip(self.stages, features, strict=True)]
         return torch.stack(evidence, 1).nan_to_num(torch.inf).cpu()

@@ -1,7 +1,8 @@
 """Bayesian inference for networks: model, guide, ELBO, and the fit.
 
 Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`scale`, :mod:`posterior`,
-:mod:`guide`, :mod:`elbo`, :mod:`recipe`, :mod:`watch`, :mod:`learner`, :mod:`fit`, :mod:`frozen`;
+:mod:`guide`, :mod:`elbo`, :mod:`balance`, :mod:`recipe`, :mod:`watch`, :mod:`learner`,
+:mod:`fit`, :mod:`frozen`;
 then, for what makes it fast, :mod:`engine`, :mod:`estimators`, :mod:`site`, :mod:`noise`; then the
 other kinds of posterior: :mod:`choice` (their names), :mod:`methods` (how each is fitted), their
 forms (:mod:`lowrank`, :mod:`mixture`, :mod:`dropout`, :mod:`gaussian`), and what
@@ -10,6 +11,7 @@ fits them (:mod:`point`, :mod:`job`, :mod:`ensemble`, :mod:`swag`, :mod:`ivon`, 
 and can be replaced alone.
 """
 
+from nescio.inference.balance import tell_imbalance
 from nescio.inference.choice import KINDS, Choice, parse_posterior
 from nescio.inference.dropout import Dropout
 from nescio.inference.elbo import Elbo, estimate_elbo
@@ -17,7 +19,7 @@ from nescio.inference.fit import Epoch, Fit, fit_guide
 from nescio.inference.frozen import Frozen, fit_frozen, freeze_trunk
 from nescio.inference.gaussian import FullNormal, KroneckerNormal
 from nescio.inference.guide import Guide, MeanField
-from nescio.inference.likelihood import Categorical, Likelihood
+from nescio.inference.likelihood import Categorical, Likelihood, Weighted
 from nescio.inference.lowrank import LowRank
 from nescio.inference.methods import FAMILIES, fit_posterior
 from nescio.inference.mixture import Mixture
@@ -65,6 +67,7 @@ __all__ = [
     "Recipe",
     "ScaleMap",
     "ScaledNormalPrior",
+    "Weighted",
     "estimate_elbo",
     "fit_frozen",
     "fit_guide",
@@ -73,4 +76,5 @@ __all__ = [
     "parse_posterior",
     "parse_prior",
     "random_parameters",
+    "tell_imbalance",
 ]

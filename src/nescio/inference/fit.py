@@ -16,10 +16,11 @@ from torch.func import functional_call
 from nescio.data import ImageSet, parse_augmentation, to_float
 from nescio.devices import explain_memory
 from nescio.errors import DataError, DivergenceError
+from nescio.inference.balance import balanced_order, class_weights
 from nescio.inference.engine import EngineOptions
 from nescio.inference.estimators import Estimator, suitable_estimator
 from nescio.inference.learner import Learner, LearnerOf, Terms, mean_field
-from nescio.inference.likelihood import Categorical, Likelihood
+from nescio.inference.likelihood import Categorical, Likelihood, Weighted
 from nescio.inference.model import BayesianNetwork, random_parameters
 from nescio.inference.posterior import Posterior
 from nescio.inference.prior import Prior, parse_prior
@@ -147,7 +148,7 @@ def fit_guide(
             recipe,
             learner=learner,
             prior=prior or parse_prior(recipe.prior),
-            likelihood=likelihood or Categorical(),
+            likelihood=_balanced(likelihood or Categorical(), recipe, train),
             seed=seed,
             device=device,
             options=EngineOptions(
@@ -169,6 +170,12 @@ def _estimator(recipe: Recipe, network: nn.Module) -> Estimator:
     if recipe.engine == "pyro":
         return "shared"
     return suitable_estimator(network, random_parameters(network, recipe.random))
+
+
+def _balanced(likelihood: Likelihood, recipe: Recipe, train: ImageSet) -> Likelihood:
+    if recipe.balance != "weighted":
+        return likelihood
+    return Weighted(likelihood, class_weights(train.require_labels(), len(train.classes)))
 
 
 class _DivergedError(Exception):
@@ -246,7 +253,10 @@ class _Run:
         return kept
 
     def _batches(self) -> Iterator[Tensor]:
-        order = torch.randperm(len(self.images), generator=self.shuffler)
+        if self.recipe.balance == "sampled":
+            order = balanced_order(self.labels.cpu(), self.shuffler)
+        else:
+            order = torch.randperm(len(self.images), generator=self.shuffler)
         return iter(order.to(self.images.device).split(self.recipe.batch_size))
 
     def _step(self, batch: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from nescio.data import (
     Augmentation,
     FeatureSet,
     ImageSet,
+    Stack,
     images_at_once,
     parse_augmentation,
     to_float,
@@ -244,7 +245,7 @@ class _Reader:
         labels = images.require_labels().repeat(views)
         return FeatureSet(images.name, features, labels, images.classes)
 
-    def _run(self, images: Tensor, vary: Augmentation, draws: torch.Generator) -> Tensor:
+    def _run(self, images: Stack, vary: Augmentation, draws: torch.Generator) -> Tensor:
         x = vary(to_float(images.to(self.device)), draws)
         with lowered(self.device, self.precision):
             found: Tensor = self.trunk(x)

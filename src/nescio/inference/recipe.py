@@ -8,6 +8,7 @@ from typing import Literal
 
 from nescio.data import parse_augmentation
 from nescio.errors import UsageError
+from nescio.inference.balance import BALANCES, Balance
 from nescio.inference.choice import parse_posterior
 from nescio.inference.estimators import ESTIMATORS, Estimator
 from nescio.inference.prior import parse_prior
@@ -64,6 +65,7 @@ class Recipe:
         network: The network that the recipe is for, where none is named.
         calibration: Share of the training images kept out for calibration.
         rule: The refusal rule in force, see :mod:`nescio.refusal.rules`.
+        balance: What is done about classes of unequal size, see :mod:`nescio.inference.balance`.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Recipe:
     posterior: str = "mean-field"
     freeze: bool = False
     views: int = 1
+    balance: Balance = "none"
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "--epochs must be at least 1", self.epochs)
@@ -111,6 +114,11 @@ class Recipe:
             self.estimator in ("auto", *ESTIMATORS),
             f"--estimator must be one of {', '.join(('auto', *ESTIMATORS))}",
             self.estimator,
+        )
+        _require(
+            self.balance in BALANCES,
+            f"--balance must be one of {', '.join(BALANCES)}",
+            self.balance,
         )
         _require(self.scale in SCALE_MAPS, "--scale must be softplus or exp", self.scale)
         _require(

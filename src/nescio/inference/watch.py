@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nescio.data import ImageSet, to_float
+from nescio.data import ImageSet, Stack, take, to_float
 from nescio.network import train_mode
 
 MOST_WATCHED = 2_000
@@ -28,7 +28,7 @@ class Watch:
         labels: ``(N,)`` int64.
     """
 
-    images: Tensor
+    images: Stack
     labels: Tensor
 
     @staticmethod
@@ -36,7 +36,7 @@ class Watch:
         """At most :data:`MOST_WATCHED` of ``images``, evenly from the first to the last."""
         count = min(len(images), MOST_WATCHED)
         index = torch.linspace(0, len(images) - 1, count).round().long()
-        return Watch(images.images[index], images.require_labels()[index])
+        return Watch(take(images.images, index), images.require_labels()[index])
 
     @torch.no_grad()
     def accuracy(self, network: nn.Module, means: Mapping[str, Tensor], batch_size: int) -> float:

@@ -25,13 +25,13 @@ class NetworkSource:
         network: The module itself, or its name, see :func:`nescio.network.build`.
         weights: A file with the weights to begin with, see :func:`load_weights`.
         normalise: See :func:`nescio.network.parse_normalisation`.
-        image_size: The side that images are to have, in pixels.
+        image_size: The side that images are to have, in pixels, or ``(H, W)``.
     """
 
     network: nn.Module | str
     weights: str | Path | None = None
     normalise: str = "auto"
-    image_size: int | None = None
+    image_size: int | tuple[int, int] | None = None
 
     @property
     def zoo(self) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from nescio.data.rows import Stack
 from nescio.prediction.sampling import SampledNetworks, check_samples
 from nescio.progress import SILENT, Reporter
 
@@ -24,12 +25,12 @@ Group = tuple[Tensor, Tensor, Known]
 @torch.no_grad()
 def stream_settled(
     networks: SampledNetworks,
-    images: Tensor,
+    images: Stack,
     samples: int,
     *,
     settled: Settled,
     looks: Sequence[int],
-    known: Callable[[Tensor], Known] = lambda _: None,
+    known: Callable[[Stack], Known] = lambda _: None,
     reporter: Reporter = SILENT,
     description: str = "predicting",
 ) -> Iterator[list[Group]]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nescio.data.images import images_at_once, to_float
+from nescio.data.rows import Stack
 from nescio.devices import explain_memory, lowered
 from nescio.errors import ArchitectureError, UsageError
 from nescio.inference.posterior import Draw, Posterior
@@ -91,7 +92,7 @@ class SampledNetworks:
     def prepare(
         network: nn.Module,
         guide: Posterior,
-        images: Tensor,
+        images: Stack,
         *,
         classes: int,
         seed: int,
@@ -133,15 +134,15 @@ class SampledNetworks:
             features._version != version,
         )
 
-    def chunks(self, images: Tensor, samples: int) -> tuple[Tensor, ...]:
+    def chunks(self, images: Stack, samples: int) -> tuple[Stack, ...]:
         """Cut ``(N, K, H, W)`` so that inputs and outputs of a chunk stay small."""
         if len(images) == 0:
             return ()
         fitting = max(1, CHUNK_FEATURES // self.width)
-        chunks: tuple[Tensor, ...] = images.split(min(chunk_size(samples, self.classes), fitting))
+        chunks: tuple[Stack, ...] = images.split(min(chunk_size(samples, self.classes), fitting))
         return chunks
 
-    def features(self, chunk: Tensor) -> Tensor:
+    def features(self, chunk: Stack) -> Tensor:
         """What the sampled part takes, ``(n, ...)``, for ``(n, K, H, W)`` uint8 images."""
         with _explained(), lowered(self.device, self.precision):
             parts = chunk.split(images_at_once(chunk, self.batch_size))
@@ -180,7 +181,7 @@ class SampledNetworks:
 @torch.no_grad()
 def stream_logits(
     networks: SampledNetworks,
-    images: Tensor,
+    images: Stack,
     samples: int,
     *,
     reporter: Reporter = SILENT,

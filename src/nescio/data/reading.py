@@ -1,0 +1,101 @@
+"""How data that a name or a path stands for are to be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from nescio.data.images import FITS, Fit, Preprocessing
+from nescio.data.preprocess import choose_preprocessing
+from nescio.errors import UsageError
+
+Colour = Literal["auto", "grey", "rgb"]
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+MEMORY = 2**30
+"""Bytes of decoded images that are held in memory; more are mapped from the disk."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a user asks of the images; the rest is chosen from the images themselves.
+
+    Attributes:
+        preprocessing: What a model brings every image to; ``None`` to choose it by what follows.
+        image_size: A square of this side, or ``(H, W)``; ``None`` to choose it from the images.
+        colour: ``grey``, ``rgb``, or ``auto``: colour if any image has it.
+        fit: What becomes of an image of another size, see :class:`nescio.data.Preprocessing`.
+        labelled: ``False`` where labels and a second class are not needed: for
+            out-of-distribution sets and for prediction.
+        skip_unreadable: Whether to leave out, and list, files that cannot be decoded.
+        memory: Bytes of decoded images to hold in memory. A larger folder is decoded once into
+            a file of the user's cache folder, and read from there batch by batch.
+
+    Raises:
+        UsageError: A value is none of these.
+    """
+
+    preprocessing: Preprocessing | None = None
+    image_size: int | tuple[int, int] | None = None
+    colour: Colour = "auto"
+    fit: Fit = "pad"
+    labelled: bool = True
+    skip_unreadable: bool = False
+    memory: int = MEMORY
+
+    def __post_init__(self) -> None:
+        if self.colour not in get_args(Colour):
+            raise UsageError(f"--colour must be auto, grey or rgb, got {self.colour!r}")
+        if self.fit not in FITS:
+            raise UsageError(f"--fit must be one of {', '.join(FITS)}, got {self.fit!r}")
+        if self.memory < 0:
+            raise UsageError(f"--memory must be at least 0, got {self.memory}")
+
+    @property
+    def settled(self) -> Preprocessing | None:
+        """What images are brought to, where that does not hang on them."""
+        if self.preprocessing is None and self.image_size is not None and self.colour != "auto":
+            return self.choose([], colour=False)
+        return self.preprocessing
+
+    def choose(self, sizes: Sequence[tuple[int, int]], *, colour: bool) -> Preprocessing:
+        """What images are brought to.
+
+        Args:
+            sizes: ``(H, W)`` of each image, or of each shape that occurs.
+            colour: Whether any image has colour.
+        """
+        if self.preprocessing is not None:
+            return self.preprocessing
+        wanted = colour if self.colour == "auto" else self.colour == "rgb"
+        return choose_preprocessing(sizes, colour=wanted, image_size=self.image_size, fit=self.fit)
+
+
+def parse_size(text: str | None) -> int | tuple[int, int] | None:
+    """``96`` or ``64x48`` (height by width) as a size.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text)
+    if found is None:
+        raise UsageError(f"--image-size must be a side or HEIGHTxWIDTH, such as 96, got {text!r}")
+    height, width = found.groups()
+    return int(height) if width is None else (int(height), int(width))
+
+
+def parse_bytes(text: str) -> int:
+    """``500M`` or ``4G`` as bytes.
+
+    Raises:
+        UsageError: It is no such size.
+    """
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise UsageError(f"--memory must be a size such as 500M or 4G, got {text!r}")
+    return int(float(found[1]) * UNITS[found[2].upper()])

@@ -1,0 +1,284 @@
+"""WebDataset shards: tar files with an image and its label under one key.
+
+Members ``KEY.jpg`` (or another image) and ``KEY.cls`` (a class number or name) or ``KEY.json``
+(an object with ``label`` or ``cls``) belong together; a key goes up to the first dot of the
+file's name. Shards are read from where they lie: a first pass notes where each image stands, and
+nothing is ever extracted, so what a member is called cannot reach the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from itertools import product
+from pathlib import Path, PurePosixPath
+
+from nescio.data.encoded import choose_shape, file_stamp
+from nescio.data.folders import SUFFIXES, is_hidden, natural_key, read_labelled, tell_alike
+from nescio.data.images import Dataset
+from nescio.data.npz import MOST_CLASSES
+from nescio.data.reading import Reading
+from nescio.errors import DataError, UnreadableImage
+from nescio.progress import SILENT, Reporter
+
+MOST_SHARDS = 100_000
+"""More are taken for a mistake in the pattern."""
+
+LARGEST_LABEL = 1 << 20
+"""Bytes; a larger label is no label."""
+
+LARGEST_IMAGE = 1 << 29
+"""Bytes of one encoded image."""
+
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
+"""``{000..003}`` or ``{a,b}``."""
+
+
+def names_shards(text: str) -> bool:
+    """Whether a data argument names shards: it ends in ``.tar``."""
+    return text.lower().endswith(".tar")
+
+
+def read_shards(pattern: str, reading: Reading, reporter: Reporter = SILENT) -> Dataset:
+    """Read the shards that a pattern names.
+
+    Args:
+        pattern: A path, with ranges such as ``shards-{000..003}.tar``, lists such as ``{a,b}``, or
+            the wildcards ``*``, ``?`` and ``[]``.
+        reading: What to bring images to, and how.
+        reporter: Told of progress, and of what is left out.
+
+    Raises:
+        DataError: A shard is missing or damaged, or has no images; a label is missing or no label.
+        UnreadableImage: An image cannot be decoded, and none may be skipped.
+    """
+    shards = expand(pattern)
+    records: list[_Record] = []
+    skipped = 0
+    with reporter.task("looking through shards", len(shards), "shards") as task:
+        for number, shard in enumerate(shards):
+            found, others = _look_through(shard, number)
+            records += found
+            skipped += others
+            task.advance()
+    if not records:
+        raise DataError(f"{pattern}: no images in these {len(shards)} shards")
+    if skipped:
+        reporter.note(f"{pattern}: {skipped} members are neither images nor labels of any")
+    name = re.sub(r"[-_.]+$", "", RANGE.sub("", Path(pattern).name.removesuffix(".tar")))
+    name = re.sub(r"[-_.*?\[\]]+$", "", name) or "shards"
+    labels, classes = _number(pattern, records, reading)
+    tell_alike(name, classes, reporter)
+    images = _Members(tuple(shards), tuple(records))
+    shaped = choose_shape(images, reading, reporter)
+    return Dataset(
+        name,
+        read_labelled(
+            name,
+            images,
+            replace(reading, preprocessing=shaped),
+            labels=labels,
+            classes=classes,
+            reporter=reporter,
+        ),
+    )
+
+
+def expand(pattern: str) -> list[Path]:
+    """The files that a pattern names, in order.
+
+    Raises:
+        DataError: There are none, or one that is named is missing.
+    """
+    if Path(pattern).is_file():
+        return [Path(pattern)]
+    texts = _ranges(pattern)
+    found: list[Path] = []
+    for path in map(Path, texts):
+        wild = any(mark in path.name for mark in "*?[")
+        own = path.parent.glob(path.name) if wild else [path]
+        found += sorted(own, key=lambda each: natural_key(each.name))
+    if not found:
+        raise DataError(f"{pattern}: there is no such shard")
+    for path in found:
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such shard (of {pattern})")
+    return found
+
+
+def _ranges(pattern: str) -> list[str]:
+    """The pattern with each range and list written out."""
+    pieces: list[list[str]] = []
+    end, count = 0, 1
+    for match in RANGE.finditer(pattern):
+        first, last, names = match.groups()
+        if names is not None:
+            choices = names.split(",")
+        else:
+            wide = min(int(last) - int(first) + 1, MOST_SHARDS + 1)
+            choices = [str(int(first) + i).zfill(len(first)) for i in range(wide)]
+        count *= len(choices)
+        if not 1 <= count <= MOST_SHARDS:
+            raise DataError(f"{pattern}: stands for no shard, or for more than {MOST_SHARDS:,}")
+        pieces += [[pattern[end : match.start()]], choices]
+        end = match.end()
+    return ["".join(parts) for parts in product(*pieces, [pattern[end:]])]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """An image in a shard, and what its label is.
+
+    Attributes:
+        shard: The number of the shard.
+        name: Of the member.
+        offset: Where its content begins.
+        size: Bytes.
+        label: A class number or name, as it is written; ``None`` where there is none.
+    """
+
+    shard: int
+    name: str
+    offset: int
+    size: int
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class _Members:
+    """The images of all shards."""
+
+    shards: tuple[Path, ...]
+    records: tuple[_Record, ...]
+    names: Sequence[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        named = [f"{self.shards[each.shard].name}/{each.name}" for each in self.records]
+        object.__setattr__(self, "names", named)
+
+    def open(self, index: int) -> BytesIO:
+        """The content of one image."""
+        record = self.records[index]
+        if record.size > LARGEST_IMAGE:
+            raise UnreadableImage(f"{self.names[index]}: {record.size:,} bytes are no image")
+        try:
+            with self.shards[record.shard].open("rb") as file:
+                file.seek(record.offset)
+                return BytesIO(file.read(record.size))
+        except OSError as error:
+            raise UnreadableImage(f"{self.names[index]}: {error.strerror}") from error
+
+    def stamps(self) -> Iterator[str]:
+        """The shards, and where each image stands in them."""
+        yield from map(file_stamp, self.shards)
+        for record in self.records:
+            yield f"{record.shard}\t{record.offset}\t{record.size}"
+
+
+def _look_through(shard: Path, number: int) -> tuple[list[_Record], int]:
+    """The images of a shard with their labels, and how many members are neither."""
+    found = _Found(shard, number)
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                if not member.isdir():
+                    found.add(archive, member)
+    except (tarfile.TarError, EOFError, OverflowError, OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        why = " ".join(str(error).split())
+        raise DataError(f"{shard}: not a readable tar file, uncompressed ({why})") from error
+    return found.records(), found.skipped + len(found.labels.keys() - found.images.keys())
+
+
+class _Found:
+    """What was met in a shard so far."""
+
+    def __init__(self, shard: Path, number: int) -> None:
+        self.shard, self.number = shard, number
+        self.length = shard.stat().st_size
+        self.images: dict[str, _Record] = {}
+        self.labels: dict[str, str] = {}
+        self.skipped = 0
+
+    def add(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        """Sort one member in; links, devices and holes are never followed."""
+        key, ending = _key(member.name)
+        plain = member.isreg() and not member.issparse()
+        hidden = any(is_hidden(part) for part in PurePosixPath(key).parts if part != ".")
+        if not plain or hidden:
+            self.skipped += 1
+        elif f".{ending}" in SUFFIXES:
+            self._add_image(key, member)
+        elif ending in ("cls", "json"):
+            label = _label(f"{self.shard}: {member.name!r}", archive, member, ending)
+            if label is not None:
+                self.labels[key] = label
+        else:
+            self.skipped += 1
+
+    def _add_image(self, key: str, member: tarfile.TarInfo) -> None:
+        if key in self.images:
+            raise DataError(f"{self.shard}: two images have the key {key!r}")
+        if member.offset_data + member.size > self.length:
+            raise DataError(f"{self.shard}: it ends within {member.name!r}; fetch it again")
+        self.images[key] = _Record(self.number, member.name, member.offset_data, member.size)
+
+    def records(self) -> list[_Record]:
+        """The images with their labels, wherever in the shard these stood."""
+        return [replace(record, label=self.labels.get(key)) for key, record in self.images.items()]
+
+
+def _key(name: str) -> tuple[str, str]:
+    """``a/b.jpg`` as ``a/b`` and ``jpg``."""
+    folder, slash, file = name.rpartition("/")
+    stem, _, ending = file.partition(".")
+    return f"{folder}{slash}{stem}", ending.lower()
+
+
+def _label(
+    where: str, archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str
+) -> str | None:
+    if member.size > LARGEST_LABEL:
+        raise DataError(f"{where} is too large for a label ({member.size:,} bytes)")
+    content = archive.extractfile(member)
+    assert content is not None  # noqa: S101 - a regular member has content
+    try:
+        text = content.read().decode("utf-8").strip()
+        value = json.loads(text) if ending == "json" else text
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise DataError(f"{where} is no label in UTF-8 ({type(error).__name__})") from error
+    if isinstance(value, dict):
+        value = value.get("label", value.get("cls"))
+        if value is None:  # of another task; a .cls may stand beside it
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        raise DataError(f"{where}: a label must be a class number or name, got {value!r:.60}")
+    return str(value)
+
+
+def _number(
+    pattern: str, records: Sequence[_Record], reading: Reading
+) -> tuple[list[int] | None, tuple[str, ...]]:
+    """The labels as indices, and the class names."""
+    without = next((record for record in records if record.label is None), None)
+    if without is not None:
+        if reading.labelled:
+            raise DataError(
+                f"{pattern}: {without.name!r} has no label; put one beside it, as KEY.cls or "
+                'as "label" in KEY.json'
+            )
+        return None, ()
+    given = [record.label for record in records if record.label is not None]
+    if all(re.fullmatch(r"-?\d{1,9}", label) for label in given):
+        numbers = [int(label) for label in given]
+        if not 0 <= min(numbers) <= max(numbers) < MOST_CLASSES:
+            raise DataError(f"{pattern}: class numbers must be from 0 to {MOST_CLASSES - 1:,}")
+        return numbers, tuple(str(i) for i in range(max(numbers) + 1))
+    classes = sorted(set(given), key=natural_key)
+    place = {name: i for i, name in enumerate(classes)}
+    return [place[label] for label in given], tuple(classes)
