@@ -63,6 +63,7 @@ def fit(
     per_class: bool = False,
     stages: Sequence[str] | None = None,
     image_size: int | None = None,
+    test: float = TEST_FRACTION,
     samples: int = SAMPLES,
     seed: int = 0,
     device: torch.device | str = "auto",
@@ -92,6 +93,8 @@ def fit(
         stages: Where the network is read for familiarity: ``image``, paths of layers, and
             ``output``; ``None`` finds them.
         image_size: Bring images to this many pixels a side.
+        test: The share of all images to leave out for ``evaluate``, where the data have no test
+            split of their own; 0 to learn from all.
         samples: How many networks are drawn for calibration.
         seed: Of the splits, the fit and the predictions.
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a device.
@@ -114,12 +117,14 @@ def fit(
     # A bad promise must fail before the training that it would waste.
     promises = Promises(max_refusal, max_risk, confidence, per_class)
     check_samples(samples)
+    if not 0.0 <= test < 1.0:
+        raise UsageError(f"the share left out for test must be at least 0 and below 1, got {test}")
     if recipe.rule != "calibrated":
         parse_rule(recipe.rule)
     place = choose_device(device)
     dataset = _as_dataset(data, image_size, seed, reporter)
     dataset.require_unshifted()
-    test_fraction = TEST_FRACTION if dataset.test is None else 0.0
+    test_fraction = test if dataset.test is None else 0.0
     splits = split(dataset, seed=seed, calibration=recipe.calibration, test=test_fraction)
     splits, joined = _with_extra(splits, extra, reporter)
     spec = NetworkSpec(
