@@ -189,7 +189,7 @@ class Unpack(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Unpack; 24 bits are just what a float32 holds."""
         high, middle, low = (x * 255.0).round().squeeze(2).unbind(1)
-        steps = high * 65536.0 + middle * 256.0 + low
+        steps = low.add(middle, alpha=256).add_(high, alpha=65536)
         return (steps - HALF) / HALF * self.scale
 
 

@@ -164,6 +164,19 @@ def _estimator(recipe: Recipe, network: nn.Module) -> Estimator:
     return suitable_estimator(network, random_parameters(network, recipe.random))
 
 
+@dataclass(frozen=True)
+class _State:
+    """What there is after a whole pass: far cheaper to keep than copies of modules.
+
+    Attributes:
+        history: One entry for each pass until then.
+        tensors: Copies of all that training changes.
+    """
+
+    history: tuple[Epoch, ...]
+    tensors: list[Tensor]
+
+
 class _DivergedError(Exception):
     """The loss is not finite."""
 
@@ -211,8 +224,7 @@ class _Run:
         self.scheduler = self._scheduler(len(train))
 
     def all_epochs(self, watch: Watch | None, reporter: Reporter) -> Fit:
-        history: list[Epoch] = []
-        kept = self._snapshot(history)
+        kept = self._state(())
         steps = self.recipe.steps_per_epoch(len(self.images))
         passes = self.recipe.passes(len(self.images))
         try:
@@ -228,16 +240,15 @@ class _Run:
                     # The last step may have ruined a state whose loss was still finite.
                     _check_finite(totals + self._probe(batch))
                     shown = _summary(epoch, totals, time.perf_counter() - start)
-                    history.append(self._watched(shown, watch))
-                    kept = self._snapshot(history)
-                    task.advance(0, _status(history[-1], passes, watch))
+                    kept = self._state((*kept.history, self._watched(shown, watch)))
+                    task.advance(0, _status(kept.history[-1], passes, watch))
+            return self._fit(kept.history)
         except _DivergedError:
             return self._stopped(kept, "diverged")
         except KeyboardInterrupt:
-            if not history:
+            if not kept.history:
                 raise
             return self._stopped(kept, "interrupted")
-        return kept
 
     def _batches(self) -> Iterator[Tensor]:
         order = torch.randperm(len(self.images), generator=self.shuffler)
@@ -306,16 +317,31 @@ class _Run:
             pct_start=0.1,
         )
 
-    def _snapshot(self, history: list[Epoch]) -> Fit:
-        return Fit(copy.deepcopy(self.network).eval(), self.guide.clone(), tuple(history))
+    def _tensors(self) -> list[Tensor]:
+        """All that training changes, in an order that stays."""
+        return [
+            *self.network.parameters(),
+            *self.network.buffers(),
+            *self.guide.parameters(),
+        ]
 
-    def _stopped(self, kept: Fit, why: Literal["diverged", "interrupted"]) -> Fit:
+    @torch.no_grad()
+    def _state(self, history: tuple[Epoch, ...]) -> _State:
+        return _State(history, [value.clone() for value in self._tensors()])
+
+    def _fit(self, history: tuple[Epoch, ...]) -> Fit:
+        return Fit(copy.deepcopy(self.network).eval(), self.guide.clone(), history)
+
+    @torch.no_grad()
+    def _stopped(self, kept: _State, why: Literal["diverged", "interrupted"]) -> Fit:
         if not kept.history:
             raise DivergenceError(
                 "training diverged in the first pass (the loss is not finite); lower "
                 f"--learning-rate (it was {self.recipe.learning_rate:g})"
             )
-        return Fit(kept.network, kept.guide, kept.history, why)
+        for value, before in zip(self._tensors(), kept.tensors, strict=True):
+            value.copy_(before)
+        return replace(self._fit(kept.history), stopped=why)
 
 
 def _check_finite(totals: Tensor) -> None:
