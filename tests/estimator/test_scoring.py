@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from tests_support import QUICK, stripes
 
+import nescio
 from nescio import NescioClassifier
 from nescio.errors import UsageError
 from nescio.estimator import accepted_accuracy, coverage, decide, neg_aurc, selective_scores
@@ -54,9 +56,10 @@ def test_through_pipelines_and_searches() -> None:
     images = stripes(150, 0)
     assert images.labels is not None
     X, y = images.images[:, 0].numpy() / 255, images.labels.numpy()
-    model = NescioClassifier("mlp", recipe=QUICK, epochs=3, samples=5, random_state=0)
-    doubled = FunctionTransformer(np.flip, kw_args={"axis": 2})
-    pipeline = make_pipeline(doubled, model)
+    small = partial(nescio.mlp, hidden=8)
+    model = NescioClassifier(small, recipe=QUICK, epochs=3, samples=5, random_state=0)
+    mirrored = FunctionTransformer(np.flip, kw_args={"axis": 2})
+    pipeline = make_pipeline(mirrored, model)
     result = cross_validate(pipeline, X, y, cv=2, scoring=selective_scores, error_score="raise")
     for name in ("coverage", "accepted_accuracy", "neg_aurc"):
         assert np.isfinite(result[f"test_{name}"]).all()

@@ -54,6 +54,8 @@ class Pixels:
             UsageError: The shape or the range is none.
         """
         given = X.shape[1:] if image_shape is None else _checked_shape(image_shape)
+        if 0 in given:
+            raise DataError(f"Found array with 0 feature(s) (shape={X.shape}); images have pixels")
         if len(given) not in (2, 3) or (len(given) == 3 and given[2] not in (1, 3)):
             raise DataError(
                 f"images must have shape (N, H, W) or (N, H, W, 3), got {X.shape}; "

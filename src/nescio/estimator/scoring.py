@@ -95,7 +95,8 @@ def _last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
     """What decides, and what it takes."""
     estimator = getattr(estimator, "best_estimator_", estimator)
     if hasattr(estimator, "steps"):
-        return _last_step(estimator[-1], estimator[:-1].transform(X))
+        before = estimator[:-1]
+        return _last_step(estimator[-1], before.transform(X) if len(before) else X)
     if not hasattr(estimator, "decide"):
         raise UsageError(
             f"{type(estimator).__name__} does not decide; give a NescioClassifier, a pipeline that "
