@@ -14,7 +14,12 @@ from nescio.classifier import Promises, calibrate_classifier, describe_model, fa
 from nescio.cli import main
 from nescio.data import Dataset, ImageSet, parse_shift
 from nescio.data.shifts import shift_dataset
-from nescio.errors import ArchitectureError, CalibrationError, CalibrationInterrupt
+from nescio.errors import (
+    ArchitectureError,
+    CalibrationError,
+    CalibrationInterrupt,
+    UsageError,
+)
 
 ONCE = replace(QUICK, epochs=1)
 
@@ -202,3 +207,12 @@ def test_the_command_takes_extra_labels(
     assert told.startswith(f"error: {labels}, line 3: 'puma' is not one of the 3 classes (left, ")
     assert len(told.splitlines()) == 1
     assert out.read_bytes() == before
+
+
+def test_nothing_need_be_left_out_for_a_test() -> None:
+    record = nescio.fit(small_network(), stripes(60, 0), recipe=ONCE, samples=2, test=0.0).record
+    assert record.train_images + record.calibration_images == 60
+    assert record.test_fraction == 0.0
+    for share in (1.0, -0.1):
+        with pytest.raises(UsageError, match="left out for test must be at least 0 and below 1"):
+            nescio.fit(small_network(), stripes(60, 0), recipe=ONCE, test=share)

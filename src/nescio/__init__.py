@@ -31,6 +31,7 @@ from nescio.errors import (
 if TYPE_CHECKING:
     from nescio.classifier import Classifier, TrainingRecord, load_model
     from nescio.data import Dataset, ImageSet, Preprocessing, Reading, load, split
+    from nescio.estimator import NescioClassifier
     from nescio.evaluation import Evaluation, Interval, OutOfDistribution, Study, read_study
     from nescio.inference import ARTICLE, DEFAULT, Recipe
     from nescio.network import cnn, mlp
@@ -49,6 +50,7 @@ __version__: str
 _HOMES = {
     "nescio.classifier": ("Classifier", "TrainingRecord", "load_model"),
     "nescio.data": ("Dataset", "ImageSet", "Preprocessing", "Reading", "load", "split"),
+    "nescio.estimator": ("NescioClassifier",),
     "nescio.evaluation": (
         "Evaluation",
         "Interval",
@@ -88,6 +90,7 @@ __all__ = [
     "ImageSet",
     "Interval",
     "ModelFileError",
+    "NescioClassifier",
     "NescioError",
     "NeverRefuse",
     "OutOfDistribution",

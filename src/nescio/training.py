@@ -79,6 +79,7 @@ def fit(
     per_class: bool = False,
     stages: Sequence[str] | None = None,
     image_size: int | tuple[int, int] | None = None,
+    test: float = TEST_FRACTION,
     weights: str | Path | None = None,
     normalise: str = "auto",
     reading: Reading | None = None,
@@ -118,6 +119,8 @@ def fit(
             ``output``; ``None`` finds them.
         image_size: Bring images to this many pixels a side, or to ``(H, W)``. A network of timm
             takes colour images, by default of the size that it was made for.
+        test: The share of all images to leave out for ``evaluate``, where the data have no test
+            split of their own; 0 to learn from all.
         weights: A file with weights for the network to begin with, see
             :func:`nescio.network.load_weights`. Their last layer may be for other classes.
         normalise: What is taken off the pixels, and what they are divided by, as the network's
@@ -152,6 +155,8 @@ def fit(
     # A bad promise must fail before the training that it would waste.
     promises = Promises(max_refusal, max_risk, confidence, per_class)
     check_samples(samples)
+    if not 0.0 <= test < 1.0:
+        raise UsageError(f"the share left out for test must be at least 0 and below 1, got {test}")
     if recipe.rule != "calibrated":
         parse_rule(recipe.rule)
     place = choose_device(device)
@@ -162,7 +167,7 @@ def fit(
     source.check(freeze=recipe.freeze)
     dataset = _as_dataset(data, source, reading, seed, reporter)
     dataset.require_unshifted()
-    test_fraction = TEST_FRACTION if dataset.test is None and split_file is None else 0.0
+    test_fraction = test if dataset.test is None and split_file is None else 0.0
     splits, parts = _split(dataset, recipe, test_fraction, split_file, seed)
     if write_split_to is not None:
         write_split(Path(write_split_to), dataset, splits)

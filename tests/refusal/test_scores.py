@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nescio.refusal import (
+    error_probability,
     expected_entropy,
     joint_probability,
     mean_probability,
@@ -91,3 +92,13 @@ def test_joint_probability_by_hand() -> None:
     assert torch.allclose(nowhere, p)
     one = joint_probability(p, torch.tensor([[math.inf, 1.0, math.inf]]))
     assert torch.allclose(one, torch.tensor([0.0, 1.0, 0.0]).expand(2, 1, 3))
+
+
+def test_a_network_that_is_sure_of_a_class_that_the_image_cannot_be_of() -> None:
+    """0 x 1 and 1 x 0: no class is left, so all are as probable, and the answer is no sure one."""
+    p = torch.tensor([[[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]])
+    far = torch.tensor([[math.inf, 0.0, 1.0], [2.0, 2.0, 0.0]])
+    joint = joint_probability(p, far)
+    assert torch.allclose(joint[0, 0], torch.full((3,), 1 / 3))
+    assert torch.allclose(joint[0, 1], torch.tensor([0.5, 0.5, 0.0]))
+    assert error_probability(joint)[0] == pytest.approx(2 / 3)

@@ -32,7 +32,9 @@ from nescio.refusal import (
     Decisions,
     Rule,
     Verdicts,
+    class_unfamiliarity,
     expected_entropy,
+    joint_probability,
     looks_before,
     mean_probability,
     mutual_information,
@@ -184,6 +186,53 @@ class Classifier:
         )
         parts = [chunk.softmax(-1).cpu() for chunk in chunks]
         return torch.cat(parts, 1) if parts else torch.empty(samples, 0, len(self.classes))
+
+    def predict_probability(
+        self,
+        images: Images,
+        *,
+        samples: int = SAMPLES,
+        seed: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        reporter: Reporter = SILENT,
+    ) -> Tensor:
+        """The probability of each class; the largest is that of the forced answer.
+
+        It is the mean over the networks: of what they say once told how familiar each class is
+        (:func:`nescio.refusal.joint_probability`), where the rule in force judges that; else of
+        what they say alone, as the recipe forces an answer (for the article's of the raw outputs,
+        before the softmax).
+
+        Args:
+            images: An image set or an array, see :meth:`prepare`.
+            samples: How many networks.
+            seed: Of the networks; ``None`` for the seed that it was fitted with.
+            batch_size: Images through a network at once.
+            reporter: Told of progress.
+
+        Returns:
+            ``(N, C)`` float32 on the CPU.
+        """
+        prepared = self.prepare(images)
+        networks = self._sampled(prepared, seed, batch_size)
+        evidence = self.evidence_reader() if self.rule.needs_evidence else None
+        parts = [torch.empty(0, len(self.classes))]
+        done = 0
+        for logits in stream_logits(networks, prepared, samples, reporter=reporter):
+            chunk = prepared[done : done + logits.shape[1]]
+            done += len(chunk)
+            known = None if evidence is None else class_unfamiliarity(evidence(chunk))
+            parts.append(self._answered(logits.cpu(), known))
+        return torch.cat(parts)
+
+    def _answered(self, logits: Tensor, known: Tensor | None) -> Tensor:
+        """The mean ``(n, C)`` of ``(S, n, C)`` raw outputs, as :meth:`decide` forces it."""
+        if known is not None:
+            return mean_probability(joint_probability(logits.softmax(-1), known))
+        first = logits[: self.recipe.forced_samples]
+        if self.recipe.forced == "logits":
+            return first.mean(0).softmax(-1)
+        return mean_probability(first.softmax(-1))
 
     def decide(
         self,

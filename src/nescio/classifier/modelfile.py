@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 
 from nescio.classifier.classifier import Classifier
@@ -61,18 +61,29 @@ def save_model(classifier: Classifier, path: Path) -> None:
         OSError: The file cannot be made; an older file there is as it was.
         ModelFileError: The disk is full, or failed; an older file there is as it was.
     """
+    stored, metadata = _pack(classifier)
+    with atomic_path(path) as temporary:
+        try:
+            save_file(stored, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise ModelFileError(f"{path}: cannot be written ({error})") from error
+
+
+def to_bytes(classifier: Classifier) -> bytes:
+    """What :func:`save_model` writes, for those who keep it elsewhere than in a file."""
+    stored, metadata = _pack(classifier)
+    return save(stored, metadata)
+
+
+def _pack(classifier: Classifier) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of the file."""
     stored = {**posterior_tensors(classifier), "seen": classifier.record.seen}
     if classifier.reference is not None:
         stored["reference"] = classifier.reference
     if classifier.record.parts is not None:
         stored["parts"] = classifier.record.parts
     header = {**_describe(classifier), "digest": digest(stored)}
-    metadata = {"nescio": json.dumps(header, allow_nan=False)}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(stored, temporary, metadata=metadata)
-        except SafetensorError as error:
-            raise ModelFileError(f"{path}: cannot be written ({error})") from error
+    return stored, {"nescio": json.dumps(header, allow_nan=False)}
 
 
 def load_model(
@@ -97,8 +108,52 @@ def load_model(
             match the network.
     """
     path = Path(path)
-    header = read_header(path)
-    tensors = _read_tensors(path)
+    header, tensors = read_header(path), _read_tensors(path)
+    return _restore(path, header, tensors, network, device=device, precision=precision)
+
+
+def from_bytes(
+    content: bytes,
+    network: nn.Module | str | None = None,
+    *,
+    device: torch.device | str = "auto",
+    precision: str = "auto",
+    name: str = "model",
+) -> Classifier:
+    """The classifier that :func:`to_bytes` packed; as safe as :func:`load_model`.
+
+    Args:
+        content: The bytes of a model file.
+        network: See :func:`load_model`.
+        device: Likewise.
+        precision: Likewise.
+        name: What the bytes are called in messages.
+
+    Raises:
+        ModelFileError: As for :func:`load_model`.
+    """
+    path = Path(name)
+    try:
+        tensors = {key: value.clone() for key, value in load(content).items()}
+        # Its layout has been checked by now: a length of eight bytes, then so much JSON.
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__")
+    except (SafetensorError, ValueError) as error:
+        raise ModelFileError(f"{path}: not a model file, or a damaged one ({error})") from error
+    header = _header(path, metadata)
+    return _restore(path, header, tensors, network, device=device, precision=precision)
+
+
+def _restore(
+    path: Path,
+    header: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    network: nn.Module | str | None,
+    *,
+    device: torch.device | str,
+    precision: str,
+) -> Classifier:
+    """The classifier of a header and its tensors, once both are known to be whole."""
     if digest(tensors) != header.get("digest"):
         raise ModelFileError(f"{path}: the file is damaged (its digest does not match)")
     try:
@@ -121,7 +176,11 @@ def read_header(path: Path) -> dict[str, Any]:
         ModelFileError: The file is missing, damaged, foreign or newer.
     """
     with open_safetensors(path) as file:
-        text = (file.metadata() or {}).get("nescio")
+        return _header(path, file.metadata())
+
+
+def _header(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    text = (metadata or {}).get("nescio")
     if text is None:
         raise ModelFileError(f"{path}: a safetensors file, but not one that nescio wrote")
     try:

@@ -178,6 +178,21 @@ def _balanced(likelihood: Likelihood, recipe: Recipe, train: ImageSet) -> Likeli
     return Weighted(likelihood, class_weights(train.require_labels(), len(train.classes)))
 
 
+@dataclass(frozen=True)
+class _State:
+    """What there is after a whole pass: far cheaper to keep than copies of modules.
+
+    Attributes:
+        history: One entry for each pass until then.
+        tensors: Copies of all of the network that training changes.
+        guide: The posterior then.
+    """
+
+    history: tuple[Epoch, ...]
+    tensors: list[Tensor]
+    guide: Posterior
+
+
 class _DivergedError(Exception):
     """The loss is not finite."""
 
@@ -224,8 +239,7 @@ class _Run:
         self.schedulers = [self._scheduler(each, len(train)) for each in self.optimisers]
 
     def all_epochs(self, watch: Watch | None, reporter: Reporter) -> Fit:
-        history: list[Epoch] = []
-        kept = self._snapshot(history)
+        kept = self._state(())
         steps = self.recipe.steps_per_epoch(len(self.images))
         passes = self.recipe.passes(len(self.images))
         try:
@@ -241,16 +255,15 @@ class _Run:
                     # The last step may have ruined a state whose loss was still finite.
                     _check_finite(totals + self._probe(batch))
                     shown = _summary(epoch, totals, time.perf_counter() - start)
-                    history.append(self._watched(shown, watch))
-                    kept = self._snapshot(history)
-                    task.advance(0, _status(history[-1], passes, watch, self.learner.terms))
+                    kept = self._state((*kept.history, self._watched(shown, watch)))
+                    task.advance(0, _status(kept.history[-1], passes, watch, self.learner.terms))
+            return self._fit(kept.history)
         except _DivergedError:
             return self._stopped(kept, "diverged")
         except KeyboardInterrupt:
-            if not history:
+            if not kept.history:
                 raise
             return self._stopped(kept, "interrupted")
-        return kept
 
     def _batches(self) -> Iterator[Tensor]:
         if self.recipe.balance == "sampled":
@@ -318,16 +331,29 @@ class _Run:
             cycle_momentum="betas" in optimiser.defaults,
         )
 
-    def _snapshot(self, history: list[Epoch]) -> Fit:
-        return Fit(copy.deepcopy(self.network).eval(), self.learner.snapshot(), tuple(history))
+    def _tensors(self) -> list[Tensor]:
+        """All of the network that training changes, in an order that stays."""
+        return [*self.network.parameters(), *self.network.buffers()]
 
-    def _stopped(self, kept: Fit, why: Literal["diverged", "interrupted"]) -> Fit:
+    @torch.no_grad()
+    def _state(self, history: tuple[Epoch, ...]) -> _State:
+        copies = [value.clone() for value in self._tensors()]
+        return _State(history, copies, self.learner.snapshot())
+
+    def _fit(self, history: tuple[Epoch, ...]) -> Fit:
+        return Fit(copy.deepcopy(self.network).eval(), self.learner.snapshot(), history)
+
+    @torch.no_grad()
+    def _stopped(self, kept: _State, why: Literal["diverged", "interrupted"]) -> Fit:
         if not kept.history:
             raise DivergenceError(
                 "training diverged in the first pass (the loss is not finite); lower "
                 f"--learning-rate (it was {self.recipe.learning_rate:g})"
             )
-        return Fit(kept.network, kept.guide, kept.history, why)
+        for value, before in zip(self._tensors(), kept.tensors, strict=True):
+            value.copy_(before)
+        fitted = Fit(copy.deepcopy(self.network).eval(), kept.guide, kept.history)
+        return replace(fitted, stopped=why)
 
 
 def _check_finite(totals: Tensor) -> None:

@@ -134,7 +134,8 @@ def joint_probability(probabilities: Tensor, unfamiliarity: Tensor) -> Tensor:
 
     Bayes' rule with the network's answer as the prior and the chance of so large a distance as
     the likelihood: ``p(c | x) exp(-unfamiliarity_c)``, brought to sum 1. A network that is
-    sure of a 9 where the image lies among the 4s is no longer sure.
+    sure of a 9 where the image lies among the 4s is no longer sure. Where the two leave no class
+    any chance that could be told from 0, all are as probable.
 
     Args:
         probabilities: ``(S, N, C)``.
@@ -147,7 +148,12 @@ def joint_probability(probabilities: Tensor, unfamiliarity: Tensor) -> Tensor:
     # Infinitely far from all classes alike: nothing is told about which.
     weights = (-beyond).nan_to_num(0.0, neginf=-torch.inf).exp().to(probabilities)
     joint = probabilities * weights
-    return joint / joint.sum(-1, keepdim=True).clamp_min(torch.finfo(joint.dtype).tiny)
+    total = joint.sum(-1, keepdim=True)
+    least = torch.finfo(joint.dtype).tiny
+    nothing = total < least
+    if bool(nothing.any()):
+        joint, total = joint.where(~nothing, 1.0), total.where(~nothing, joint.shape[-1])
+    return joint / total
 
 
 def p_value(reference: Tensor, scores: Tensor) -> Tensor:
