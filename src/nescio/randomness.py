@@ -36,6 +36,7 @@ class Stream(IntEnum):
     BOOTSTRAP = 14
     SUBSET = 15
     CONSISTENCY = 16
+    SHAPES = 17
 
 
 def derive(seed: int, stream: Stream, index: int = 0) -> int:

@@ -1,8 +1,9 @@
 """Data: images and labels from every form that the command line takes.
 
 Read in this order: :mod:`images`, :mod:`preprocess`, :mod:`augment`, :mod:`idx`, :mod:`npz`,
-:mod:`folders`, :mod:`synthetic`, :mod:`patterns`, :mod:`corruptions`, :mod:`shifts`,
-:mod:`download`, :mod:`named`, :mod:`split`, :mod:`load`, :mod:`labels`.
+:mod:`folders`, :mod:`synthetic`, :mod:`patterns`, :mod:`outlines`, :mod:`shapes`,
+:mod:`corruptions`, :mod:`shifts`, :mod:`download`, :mod:`named`, :mod:`split`, :mod:`load`,
+:mod:`labels`.
 """
 
 from nescio.data.augment import Augmentation, parse_augmentation, suitable_augmentation
@@ -13,6 +14,13 @@ from nescio.data.labels import read_labels
 from nescio.data.load import NAMES, all_images, load
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, as_images, choose_preprocessing
+from nescio.data.shapes import (
+    MixedShapes,
+    mixed_shapes,
+    novel_shapes,
+    shapes,
+    striped_shapes,
+)
 from nescio.data.shifts import SEVERITIES, SHIFTS, Shift, parse_shift, shift_images, shift_set
 from nescio.data.split import Splits, join_extra, split
 from nescio.data.synthetic import digits, letters, noise
@@ -26,6 +34,7 @@ __all__ = [
     "Dataset",
     "Failure",
     "ImageSet",
+    "MixedShapes",
     "Preprocessing",
     "ReadResult",
     "Shift",
@@ -43,15 +52,19 @@ __all__ = [
     "letters",
     "list_images",
     "load",
+    "mixed_shapes",
     "natural",
     "noise",
+    "novel_shapes",
     "parse_augmentation",
     "parse_shift",
     "read_images",
     "read_labels",
+    "shapes",
     "shift_images",
     "shift_set",
     "split",
+    "striped_shapes",
     "suitable_augmentation",
     "to_float",
 ]

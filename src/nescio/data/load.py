@@ -13,6 +13,7 @@ from nescio.data.named import FOLDER_SETS, IDX_SETS, load_named
 from nescio.data.npz import read_npz
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, choose_preprocessing
+from nescio.data.shapes import mixed_shapes, novel_shapes, shapes, striped_shapes
 from nescio.data.shifts import shift_dataset, split_source
 from nescio.data.synthetic import digits, letters, noise
 from nescio.errors import DataError, UsageError
@@ -25,6 +26,10 @@ COUNTS = {
     "constant": 256,
     "checkerboard": 1_000,
     "natural": 1_000,
+    "shapes": 8_000,
+    "shapes-mixed": 4_000,
+    "shapes-novel": 2_000,
+    "shapes-striped": 2_000,
 }
 """The sets that are made at run time, with how many images unless told otherwise."""
 
@@ -34,9 +39,18 @@ MADE = {
     "constant": constant,
     "checkerboard": checkerboard,
     "natural": natural,
+    "shapes": shapes,
+    "shapes-mixed": lambda *asked: mixed_shapes(*asked).images,
+    "shapes-novel": novel_shapes,
+    "shapes-striped": striped_shapes,
 }
 
+LEARNABLE = ("shapes", "shapes-mixed", "shapes-striped")
+"""The sets made at run time that have classes to learn."""
+
 GREY_28 = Preprocessing(1, 28, 28)
+COLOUR_32 = Preprocessing(3, 32, 32)
+"""What shapes are drawn as, unless told otherwise."""
 
 NAMES = ("digits", *IDX_SETS, *COUNTS, *FOLDER_SETS)
 """All names."""
@@ -91,7 +105,7 @@ def load(
         return shift_dataset(dataset, shift, seed, reporter)
     name, _, count = text.partition(":")
     if name in COUNTS:
-        shape = preprocessing or _square(image_size)
+        shape = preprocessing or _square(image_size, colour=name.startswith("shapes"))
         return _make(name, count, shape, seed, labelled=labelled, reporter=reporter)
     if text == "digits":
         dataset = digits()
@@ -117,14 +131,16 @@ def all_images(dataset: Dataset) -> ImageSet:
     return dataset.train if dataset.test is None else dataset.test
 
 
-def _square(side: int | None) -> Preprocessing:
-    return GREY_28 if side is None else choose_preprocessing([], colour=False, image_size=side)
+def _square(side: int | None, *, colour: bool) -> Preprocessing:
+    if side is None:
+        return COLOUR_32 if colour else GREY_28
+    return choose_preprocessing([], colour=colour, image_size=side)
 
 
 def _make(
     name: str, count: str, shape: Preprocessing, seed: int, *, labelled: bool, reporter: Reporter
 ) -> Dataset:
-    if labelled:
+    if labelled and name not in LEARNABLE:
         raise UsageError(f"{name} is an out-of-distribution set: use it with --ood")
     number = COUNTS[name] if not count else int(count) if count.isdecimal() else 0
     if number < 1:
