@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jinja2 import Template
 from PIL import Image
+from quality import TOLD
 from scipy import stats
 from torch import Tensor
 
@@ -242,6 +243,7 @@ def page(record: dict[str, Any]) -> str:
     promise = ["data", "calibration images", "calibrations"]
     return template.render(
         record=record,
+        told=TOLD,
         familiar=familiar_table(cases),
         strange=strange_table(pure),
         striped=striped_table(cases),
