@@ -381,9 +381,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--guard", action="store_true", help="the short training of the slow test")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     parser.add_argument("--quiet", action="store_true")
-    default = Path(__file__).parent.parent / "docs" / "quality.json"
-    parser.add_argument("--out", type=Path, default=default)
+    parser.add_argument("--out", type=Path, help="docs/quality.json, or docs/quality-guard.json")
     options = parser.parse_args(arguments)
+    if options.out is None:
+        name = "quality-guard.json" if options.guard else "quality.json"
+        options.out = Path(__file__).parent.parent / "docs" / name
     sizes = TINY if options.tiny else GUARD if options.guard else FULL
     reporter = make_reporter(quiet=options.quiet)
     found, missing = worlds(options.data, sizes)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import quality
 import quality_tables
 import torch
-from quality import FIRST_SEED, case_of, recalibrated, some_of_each
+from quality import FIRST_SEED, GUARD, case_of, recalibrated, repeat, shapes_world, some_of_each
 from quality_tables import DOCS, mean_and_half, mean_share
 from scipy import stats
 from tests_support import stripes
@@ -96,3 +97,55 @@ def test_pixels_alone_do_not_tell_shapes() -> None:
     for oracle in (RidgeClassifier(alpha=100.0), KNeighborsClassifier(1)):
         oracle.fit(x, train.require_labels().numpy())
         assert oracle.score(y, test.require_labels().numpy()) < 0.5
+
+
+FALSE_ALARM = 0.001
+"""How often a figure of the guard fails by chance, were its spread Normal."""
+
+
+def least(shares: list[float], images: int) -> float:
+    """What the share of one more training set, in so many images, falls below that seldom.
+
+    A prediction interval: the sets differ by what was measured, and images are drawn.
+    """
+    n, mean = len(shares), float(np.mean(shares))
+    kept = min(max(mean, 1 / images), 1 - 1 / images)
+    variance = float(np.var(shares, ddof=1)) * (1 + 1 / n) + kept * (1 - kept) / images
+    return mean - float(stats.t.ppf(1 - FALSE_ALARM, n - 1)) * math.sqrt(variance)
+
+
+@pytest.mark.slow
+def test_quality_on_shapes_is_what_it_was() -> None:
+    record = json.loads((DOCS / "quality-guard.json").read_text())
+    known = record["cases"][0]["repeats"]
+    assert (len(known) >= 3, len(record["cases"])) == (True, 1)
+    sizes = replace(GUARD, test=500, strange=200, recalibrations=10)
+    found = repeat(shapes_world(sizes), 300, FIRST_SEED + len(known), sizes)
+
+    def shares(of: str, whole: str, *path: str) -> tuple[list[float], float, int]:
+        """Of the training sets known, and of this one; and the images of this one."""
+        groups = []
+        for each in (*known, found):
+            for step in path:
+                each = each[step]
+            groups.append((each[of], each[whole]))
+        values = [count / total for count, total in groups]
+        return values[:-1], values[-1], groups[-1][1]
+
+    for of, whole, *path in (
+        ("right_forced", "images", "test"),
+        ("right_answered", "answered", "test"),
+        ("answered", "images", "test"),
+        ("refused", "images", "strange", "shapes-novel"),
+        ("refused", "images", "strange", "noise"),
+        ("refused", "images", "strange", "letters"),
+        ("right_answered", "answered", "others", "shapes-striped"),
+    ):
+        before, now, images = shares(of, whole, *path)
+        assert now > least(before, images), (of, path, now, before)
+    aurocs = [each["strange"]["shapes-novel"]["auroc"] for each in known]
+    spread = max(float(np.std(aurocs, ddof=1)), 0.002)
+    assert found["strange"]["shapes-novel"]["auroc"] > np.mean(aurocs) - 10 * spread
+    # The promises: refusals at most the budget, but for the noise of ten calibrations.
+    for promise in found["promises"]:
+        assert promise["refused"] < promise["max_refusal"] + 4 * promise["refused_error"]

@@ -80,8 +80,9 @@ def train(
         The rest stays an ordinary network, trained along. [default: head; article: all]
     augment
         Vary the images from pass to pass: shift:PIXELS, rotate:DEGREES, zoom:SHARE, shear:SHARE,
-        bend:PIXELS, colour:SHARE and flip, such as shift:2,rotate:10. [default: auto, small changes of every
-        kind, mirrored only where that is known to mean the same; article: none]
+        bend:PIXELS, colour:SHARE and flip, such as shift:2,rotate:10. [default: auto, small
+        changes of every kind but colour, mirrored only where that is known to mean the same;
+        article: none]
     scale
         How posterior scales are kept positive: by softplus, or by exp, which is faster and comes
         nearer to the ELBO's optimum in as many passes. [softplus]
