@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DOCS := $(VENV)/.docs
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow check format lint types layers coverage reproduce bench ways docs docs-serve notebooks clean help
+.PHONY: demo test test-slow check format lint types layers coverage reproduce bench ways quality docs docs-serve notebooks clean help
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,10 @@ bench: $(STAMP) ## Measure nescio beside its peers (about fifteen minutes; a qui
 
 ways: $(STAMP) ## The article's four ways to do better, on MNIST (hours on two cores)
 	$(BIN)/python benchmarks/ways.py --data mnist
+
+quality: $(STAMP) ## What the default recipe is worth beyond MNIST: goes on where it was left (an hour on one core)
+	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/quality_tables.py
 
 docs: $(DOCS) ## Build the documentation site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -111,7 +111,7 @@ def simulate(
             confidence=confidence,
             per_class=per_class,
         )
-        familiar, accepted = _answers(rule, population)
+        familiar, accepted = answers(rule, population)
         answered += rule.keeps_promise
         if max_risk is not None:
             risks = _risks(population, accepted, per_class)
@@ -124,7 +124,7 @@ def simulate(
     )
 
 
-def _answers(rule: CalibratedRule, population: CalibrationScores) -> tuple[Tensor, Tensor]:
+def answers(rule: CalibratedRule, population: CalibrationScores) -> tuple[Tensor, Tensor]:
     familiar = (population.unfamiliarity <= torch.tensor(rule.unfamiliar)).any(-1)
     if rule.frontier is not None:
         allowed = rule.frontier.allowed(population.unfamiliarity.min(-1).values)

@@ -36,8 +36,9 @@ class Stream(IntEnum):
     BOOTSTRAP = 14
     SUBSET = 15
     CONSISTENCY = 16
-    MEMBER = 17
+    SHAPES = 17
     CHAIN = 18
+    MEMBER = 19
 
 
 def derive(seed: int, stream: Stream, index: int = 0) -> int:

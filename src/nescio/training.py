@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from nescio.classifier import (
     CONFIDENCE,
-    MAX_REFUSAL,
     SAMPLES,
     Classifier,
     Promises,
@@ -73,7 +72,7 @@ def fit(
     posterior: str | None = None,
     prior: Prior | None = None,
     likelihood: Likelihood | None = None,
-    max_refusal: float = MAX_REFUSAL,
+    max_refusal: float | None = None,
     max_risk: float | None = None,
     confidence: float = CONFIDENCE,
     per_class: bool = False,
@@ -110,7 +109,9 @@ def fit(
         prior: Instead of the one that the recipe names.
         likelihood: Instead of the categorical one.
         max_refusal: The share of familiar images that the calibrated rule may refuse: by
-            both gates together, or by the familiarity gate where a risk is promised.
+            both gates together, or by the familiarity gate where a risk is promised; ``None``
+            for 1 %, or what few calibration images can promise
+            (:meth:`nescio.classifier.Promises.budget`).
         max_risk: The error rate that is promised among accepted familiar images; ``None``
             for no promise.
         confidence: With which it is promised.

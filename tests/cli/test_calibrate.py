@@ -1,12 +1,13 @@
 """``nescio calibrate`` and the promises of ``nescio train``."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
-from tests_support import stripes, write_folder
+from tests_support import Told, stripes, write_folder
 
 import nescio
 from nescio.classifier import (
@@ -20,6 +21,7 @@ from nescio.cli.app import main
 from nescio.cli.options import PromiseOptions
 from nescio.data import Dataset, ImageSet
 from nescio.errors import DataError, RuleError
+from nescio.refusal import conformal_threshold
 
 
 def test_calibrating_on_images_of_ones_own(
@@ -80,6 +82,44 @@ def test_too_few_images_for_the_promise(classifier: nescio.Classifier) -> None:
     promises = Promises(max_risk=0.05, per_class=True)
     with pytest.raises(RuleError, match="errors for each class"):
         calibrate_classifier(classifier, stripes(60, 53), promises, samples=2)
+
+
+@pytest.mark.parametrize(
+    ("images", "budget"),
+    [(0, 0.01), (8, 0.01), (9, 0.1), (19, 0.05), (80, 0.013), (98, 0.011), (99, 0.01), (600, 0.01)],
+)
+def test_few_images_promise_the_smallest_share_that_they_can(images: int, budget: float) -> None:
+    assert Promises().budget(images) == budget
+    assert Promises(max_refusal=0.02).budget(images) == 0.02
+    threshold = conformal_threshold(torch.arange(float(images)), budget)
+    if images < 9:
+        assert threshold == math.inf
+    elif images < 99:  # no smaller share, in thousandths, has a finite threshold
+        assert threshold == images - 1
+        assert conformal_threshold(torch.arange(float(images)), budget - 0.001) == math.inf
+
+
+def test_few_images_are_told_what_is_promised(classifier: nescio.Classifier) -> None:
+    few, told = stripes(30, 58), Told()
+    given = calibrate_classifier(classifier, few, Promises(), samples=2, reporter=told)
+    assert told.notes == [
+        "30 calibration images are too few to promise that at most 1 % of familiar images are "
+        "refused (99 are needed): at most 3.3 % are promised; give more images, or a --max-refusal"
+    ]
+    assert given.calibrated is not None
+    assert (given.calibrated.max_refusal, given.calibrated.familiarity_gate) == (0.033, True)
+    assert "at most 3.3 % of familiar images" in given.calibrated.describe()
+    # Who names a share gets that share, or nothing is refused as unfamiliar.
+    promises, told = Promises(max_refusal=0.01), Told()
+    strict = calibrate_classifier(classifier, few, promises, samples=2, reporter=told)
+    assert strict.calibrated is not None
+    assert (strict.calibrated.max_refusal, strict.calibrated.familiarity_gate) == (0.01, False)
+    assert "(99 are needed): nothing will be refused as unfamiliar" in told.notes[0]
+    # For each class its own images count.
+    promises = Promises(per_class=True)
+    each = calibrate_classifier(classifier, few, promises, samples=2, reporter=told)
+    assert each.calibrated is not None
+    assert each.calibrated.max_refusal == 0.091
 
 
 def test_a_model_that_does_not_know_what_is_familiar(data: Dataset) -> None:

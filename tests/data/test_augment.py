@@ -174,6 +174,36 @@ def test_hidden_rectangles() -> None:
     assert float(grey.max()) > 0.95
 
 
+def test_colours_change_by_channel_and_by_no_more_than_they_may() -> None:
+    levels = torch.tensor([0.2, 0.5, 0.8])
+    x = levels.expand(4000, 3, 1, 3).contiguous()
+    seen = parse_augmentation("colour:0.4")(x, seeded())
+    # Grey of 0.5 moves by lightness alone, at most 0.2; contrast is 0.6 to 1.4 times what it was.
+    middle = seen[..., 1] - 0.5
+    assert float(middle.abs().max()) <= 0.2 + 1e-6
+    assert float(middle.abs().max()) > 0.19
+    assert float(middle.mean()) == pytest.approx(0, abs=0.005)
+    inside = (seen > 0).all(-1) & (seen < 1).all(-1)
+    contrast = ((seen[..., 2] - seen[..., 0]) / 0.6)[inside]
+    assert (float(contrast.min()), float(contrast.max())) == pytest.approx((0.6, 1.4), abs=0.01)
+    assert (float(seen.min()), float(seen.max())) == (0, 1)
+    # Channels and images change independently.
+    assert abs(float(torch.corrcoef(middle[:, :, 0].T)[0, 1])) < 0.06
+
+
+def test_colour_comes_after_all_else() -> None:
+    x = torch.rand(5, 3, 9, 9, generator=seeded(1))
+    moved = Augmentation(shift=2, hide=0.5)(x, seeded())
+    both = Augmentation(shift=2, hide=0.5, colour=1e-9)(x, seeded())
+    assert torch.allclose(moved, both, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["colour:1.5", "colour", "colour:0"])
+def test_colours_that_cannot_be(text: str) -> None:
+    with pytest.raises(UsageError, match="colour"):
+        parse_augmentation(text)
+
+
 @pytest.mark.parametrize("text", ["wild:1.5", "hide:2", "hide", "wild:0"])
 def test_shares_that_cannot_be(text: str) -> None:
     with pytest.raises(UsageError, match="--augment"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +17,7 @@ from nescio.randomness import Stream, generator
 from nescio.refusal import (
     DOUBTS,
     CalibratedOn,
+    CalibratedRule,
     CalibrationScores,
     calibrate,
     calibration_needed,
@@ -31,6 +33,10 @@ from nescio.refusal.calibrated import DOUBT
 MAX_REFUSAL = 0.01
 """The share of familiar images that may be refused, unless told otherwise."""
 
+MOST_REFUSAL = 0.1
+"""With too few calibration images for :data:`MAX_REFUSAL` the smallest share that they can promise
+takes its place, if it is at most this."""
+
 CONFIDENCE = 0.95
 """With which a risk is promised, unless told otherwise."""
 
@@ -41,7 +47,7 @@ class Promises:
 
     Attributes:
         max_refusal: The share of familiar images that may be refused, see
-            :func:`nescio.refusal.calibrate`.
+            :func:`nescio.refusal.calibrate`; ``None`` for what :meth:`budget` finds.
         max_risk: The error rate to promise among accepted familiar images; ``None`` for none.
         confidence: With which it is promised.
         per_class: Whether both are promised for each class.
@@ -50,14 +56,29 @@ class Promises:
         RuleError: A share is outside (0, 1).
     """
 
-    max_refusal: float = MAX_REFUSAL
+    max_refusal: float | None = None
     max_risk: float | None = None
     confidence: float = CONFIDENCE
     per_class: bool = False
 
     def __post_init__(self) -> None:
-        conformal_threshold(torch.zeros(0), self.max_refusal)
+        conformal_threshold(torch.zeros(0), self.budget(0))
         check_promise(self.max_risk, self.confidence)
+
+    def budget(self, images: int) -> float:
+        """The share of familiar images that may be refused.
+
+        What was asked for; else 1 %, or with fewer images than that takes the smallest share (in
+        thousandths) that they can promise: a gate that lets a little more of the familiar go is
+        better than none.
+
+        Args:
+            images: Calibration images, of the rarest class where promises are made for each.
+        """
+        if self.max_refusal is not None:
+            return self.max_refusal
+        smallest = math.ceil(1000 / (images + 1) - 1e-9) / 1000
+        return smallest if MAX_REFUSAL < smallest <= MOST_REFUSAL else MAX_REFUSAL
 
     def check_images(self, images: int, classes: int) -> None:
         """Refuse a promise of risk that so few images cannot give, before any work is done.
@@ -112,6 +133,7 @@ def calibrate_classifier(
             "image; give some of every class"
         )
     promises.check_images(len(calibration), len(classifier.classes))
+    max_refusal = promises.budget(int(present.min()) if promises.per_class else len(calibration))
     order = torch.randperm(
         len(calibration), generator=generator(classifier.record.seed, Stream.CALIBRATION)
     )
@@ -128,18 +150,12 @@ def calibrate_classifier(
             seed=classifier.record.seed,
             precision=str(precision).removeprefix("torch."),
         ),
-        max_refusal=promises.max_refusal,
+        max_refusal=max_refusal,
         max_risk=promises.max_risk,
         confidence=promises.confidence,
         per_class=promises.per_class,
     )
-    if not rule.familiarity_gate:
-        reporter.note(
-            f"{len(calibration)} calibration images are too few to promise that at most "
-            f"{100 * promises.max_refusal:g} % of familiar images are refused "
-            f"({images_needed(promises.max_refusal)} are needed): nothing will be refused as "
-            "unfamiliar; give more images, or a larger --max-refusal"
-        )
+    _tell_refusals(promises, max_refusal, rule, reporter)
     if promises.max_risk is not None and not rule.keeps_promise:
         reporter.note(
             f"no valid threshold: none promises at most {100 * promises.max_risk:g} % errors with "
@@ -156,6 +172,27 @@ def calibrate_classifier(
         # So that evaluations leave these images out, too.
         record=replace(record, seen=torch.cat([record.seen, hashes]).unique()),
     )
+
+
+def _tell_refusals(
+    promises: Promises, max_refusal: float, rule: CalibratedRule, reporter: Reporter
+) -> None:
+    """A note where there were too few images for the share asked for, or for the usual one."""
+    wanted = MAX_REFUSAL if promises.max_refusal is None else promises.max_refusal
+    images = f"{rule.calibrated_on.images} calibration images"
+    each = " of each class" if promises.per_class else ""
+    if not rule.familiarity_gate:
+        reporter.note(
+            f"{images} are too few to promise that at most {100 * max_refusal:g} % of familiar "
+            f"images are refused ({images_needed(max_refusal)}{each} are needed): nothing will be "
+            "refused as unfamiliar; give more images, or a larger --max-refusal"
+        )
+    elif max_refusal != wanted:
+        reporter.note(
+            f"{images} are too few to promise that at most {100 * wanted:g} % of familiar images "
+            f"are refused ({images_needed(wanted)}{each} are needed): at most "
+            f"{100 * max_refusal:g} % are promised; give more images, or a --max-refusal"
+        )
 
 
 def _scores(

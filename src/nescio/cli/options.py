@@ -65,9 +65,10 @@ class FileOptions:
 class PromiseOptions:
     """What the calibrated rule is to promise; options of every command that sets thresholds."""
 
-    max_refusal: float = 0.01
+    max_refusal: float | None = None
     """The share of familiar images that may be refused for both reasons together, or as
-    unfamiliar alone where a risk is promised."""
+    unfamiliar alone where a risk is promised. [0.01; with fewer than 99 calibration images the
+    smallest share that they can promise, at most 0.1]"""
 
     max_risk: float | None = None
     """Promise at most this share of errors among the familiar images that are answered."""

@@ -94,8 +94,9 @@ def train(
         The rest stays an ordinary network, trained along. [default: head; article: all]
     augment
         Vary the images from pass to pass: shift:PIXELS, rotate:DEGREES, zoom:SHARE, shear:SHARE,
-        bend:PIXELS and flip, such as shift:2,rotate:10. [default: auto, small changes of every
-        kind, mirrored only where that is known to mean the same; article: none]
+        bend:PIXELS, colour:SHARE and flip, such as shift:2,rotate:10. [default: auto, small
+        changes of every kind but colour, mirrored only where that is known to mean the same;
+        article: none]
     balance
         For classes of unequal size. weighted: an image of a rare class counts more, so that all
         classes have as much to say. sampled: it is shown more often instead. Promises stay those

@@ -2,9 +2,9 @@
 
 Read in this order: :mod:`rows`, :mod:`images`, :mod:`features`, :mod:`preprocess`,
 :mod:`reading`, :mod:`augment`, :mod:`idx`, :mod:`npz`, :mod:`decode`, :mod:`store`,
-:mod:`encoded`, :mod:`folders`, :mod:`synthetic`, :mod:`patterns`, :mod:`corruptions`,
-:mod:`shifts`, :mod:`download`, :mod:`named`, :mod:`split`, :mod:`table`, :mod:`splitfile`,
-:mod:`duplicates`, :mod:`load`, :mod:`labels`.
+:mod:`encoded`, :mod:`folders`, :mod:`synthetic`, :mod:`patterns`, :mod:`outlines`,
+:mod:`shapes`, :mod:`corruptions`, :mod:`shifts`, :mod:`download`, :mod:`named`, :mod:`split`,
+:mod:`table`, :mod:`splitfile`, :mod:`duplicates`, :mod:`load`, :mod:`labels`.
 """
 
 from nescio.data.augment import Augmentation, parse_augmentation, suitable_augmentation
@@ -21,6 +21,13 @@ from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, as_images, choose_preprocessing
 from nescio.data.reading import Reading, parse_bytes, parse_size
 from nescio.data.rows import Rows, Stack, read_all, read_batches, take
+from nescio.data.shapes import (
+    MixedShapes,
+    mixed_shapes,
+    novel_shapes,
+    shapes,
+    striped_shapes,
+)
 from nescio.data.shifts import SEVERITIES, SHIFTS, Shift, parse_shift, shift_images, shift_set
 from nescio.data.split import Splits, join_extra, split, split_by
 from nescio.data.splitfile import read_split, split_fingerprint, write_split
@@ -36,6 +43,7 @@ __all__ = [
     "Failure",
     "FeatureSet",
     "ImageSet",
+    "MixedShapes",
     "Preprocessing",
     "ReadResult",
     "Reading",
@@ -57,8 +65,10 @@ __all__ = [
     "letters",
     "list_images",
     "load",
+    "mixed_shapes",
     "natural",
     "noise",
+    "novel_shapes",
     "parse_augmentation",
     "parse_bytes",
     "parse_shift",
@@ -68,11 +78,13 @@ __all__ = [
     "read_images",
     "read_labels",
     "read_split",
+    "shapes",
     "shift_images",
     "shift_set",
     "split",
     "split_by",
     "split_fingerprint",
+    "striped_shapes",
     "suitable_augmentation",
     "take",
     "tell_duplicates",

@@ -13,7 +13,7 @@ from nescio.errors import UsageError
 
 FORMS = (
     "auto, none, or shift:PIXELS, rotate:DEGREES, zoom:SHARE, shear:SHARE, bend:PIXELS, "
-    "wild:SHARE, hide:SHARE and flip, joined by commas"
+    "wild:SHARE, hide:SHARE, colour:SHARE and flip, joined by commas"
 )
 """What ``--augment`` may be."""
 
@@ -35,6 +35,8 @@ class Augmentation:
             as much, so that the network has seen what it may not know well.
         hide: The share of images in which a rectangle is hidden: black, or any grey (Zhong et
             al. 2020, *Random erasing data augmentation*).
+        colour: In every channel contrast grows or shrinks by at most this share, and all becomes
+            lighter or darker by at most half of it, so that colour tells little; in [0, 1].
     """
 
     shift: float = 0.0
@@ -45,6 +47,7 @@ class Augmentation:
     bend: float = 0.0
     wild: float = 0.0
     hide: float = 0.0
+    colour: float = 0.0
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Other images ``(n, K, H, W)`` for those of ``x``, float32.
@@ -72,7 +75,15 @@ class Augmentation:
         slant = torch.eye(2).repeat(len(x), 1, 1)
         slant[:, 0, 1] = draws[:, 5] * self.shear * more
         moved = warp(x, turn @ slant, draws[:, 3:5] * self.shift, self._bends(x, generator))
-        return self._hidden(moved, generator)
+        return self._coloured(self._hidden(moved, generator), generator)
+
+    def _coloured(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """``x`` with the contrast and the lightness of each channel changed."""
+        if self.colour == 0:
+            return x
+        draws = (torch.rand(2, *x.shape[:2], 1, 1, generator=generator) * 2 - 1) * self.colour
+        contrast, lightness = _sent(draws, x).unbind()
+        return ((x - 0.5) * (1 + contrast) + 0.5 + lightness / 2).clamp(0, 1)
 
     def _hidden(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """``x`` with a rectangle covered in a share of the images."""
@@ -184,9 +195,9 @@ def parse_augmentation(text: str) -> Augmentation:
         amounts[name] = 1.0 if name == "flip" else _amount(text, amount)
     if amounts.get("zoom", 0.0) >= 1:
         raise UsageError(f"--augment {text}: zoom must be below 1")
-    for name in ("wild", "hide"):
+    for name in ("wild", "hide", "colour"):
         if amounts.get(name, 0.0) > 1:
-            raise UsageError(f"--augment {text}: {name} is a share of the images, at most 1")
+            raise UsageError(f"--augment {text}: {name} is a share, at most 1")
     flip = amounts.pop("flip", 0.0) > 0
     return Augmentation(**amounts, flip=flip)
 

@@ -16,6 +16,7 @@ from nescio.data.npz import read_npz
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt
 from nescio.data.reading import Reading
+from nescio.data.shapes import mixed_shapes, novel_shapes, shapes, striped_shapes
 from nescio.data.shards import names_shards, read_shards
 from nescio.data.shifts import shift_dataset, split_source
 from nescio.data.synthetic import digits, letters, noise
@@ -29,6 +30,10 @@ COUNTS = {
     "constant": 256,
     "checkerboard": 1_000,
     "natural": 1_000,
+    "shapes": 8_000,
+    "shapes-mixed": 4_000,
+    "shapes-novel": 2_000,
+    "shapes-striped": 2_000,
 }
 """The sets that are made at run time, with how many images unless told otherwise."""
 
@@ -38,10 +43,17 @@ MADE = {
     "constant": constant,
     "checkerboard": checkerboard,
     "natural": natural,
+    "shapes": shapes,
+    "shapes-mixed": lambda *asked: mixed_shapes(*asked).images,
+    "shapes-novel": novel_shapes,
+    "shapes-striped": striped_shapes,
 }
 
-SIZE_28 = 28, 28
-"""Of what is made at run time, unless told otherwise."""
+LEARNABLE = ("shapes", "shapes-mixed", "shapes-striped")
+"""The sets made at run time that have classes to learn."""
+
+SIZE_28, SIZE_32 = (28, 28), (32, 32)
+"""Of what is made at run time, unless told otherwise; the second of shapes, which are coloured."""
 
 NAMES = ("digits", *IDX_SETS, *COUNTS, *FOLDER_SETS)
 """All names."""
@@ -132,12 +144,13 @@ def all_images(dataset: Dataset) -> ImageSet:
 
 
 def _make(name: str, count: str, reading: Reading, seed: int, reporter: Reporter) -> Dataset:
-    if reading.labelled:
+    if reading.labelled and name not in LEARNABLE:
         raise UsageError(f"{name} is an out-of-distribution set: use it with --ood")
     number = COUNTS[name] if not count else int(count) if count.isdecimal() else 0
     if number < 1:
         raise UsageError(f"{name}:{count}: the count must be a whole number of at least 1")
-    shape = reading.choose([SIZE_28], colour=False)
+    coloured = name.startswith("shapes")
+    shape = reading.choose([SIZE_32 if coloured else SIZE_28], colour=coloured)
     if name == "letters":  # the only one that takes its time
         return Dataset(name, letters(number, shape, seed, reporter))
     return Dataset(name, MADE[name](number, shape, seed))

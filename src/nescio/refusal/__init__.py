@@ -1,7 +1,7 @@
 """Refusal: scores, rules, calibration, and the decisions that come out.
 
 Read in this order: :mod:`decisions`, :mod:`scores`, :mod:`sequential`, :mod:`calibration`,
-:mod:`risk`, :mod:`frontier`, :mod:`calibrated`, :mod:`wording`, :mod:`rules`.
+:mod:`risk`, :mod:`frontier`, :mod:`breakeven`, :mod:`calibrated`, :mod:`wording`, :mod:`rules`.
 Scores and rules are pure functions of the sampled probabilities ``(S, N, C)`` and of the
 evidence ``(N, L, C)`` on how familiar the images are.
 """

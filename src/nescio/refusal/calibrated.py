@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nescio.errors import RuleError
+from nescio.refusal.breakeven import break_even
 from nescio.refusal.calibration import conformal_threshold, images_needed
 from nescio.refusal.decisions import Verdicts
 from nescio.refusal.frontier import Frontier, find_frontier
@@ -273,7 +274,8 @@ def calibrate(
     exchangeable, and the second gate is set by those. By the risk to promise, for which the
     first gate has the whole budget of refusals; or else with half of that budget, by both scores
     together (:func:`nescio.refusal.frontier.find_frontier`); or, where there are too few images
-    to share, so that nothing is answered that is more likely wrong than right.
+    to share, or too many that are hopeless, so that nothing is answered that is more likely wrong
+    than right (:func:`nescio.refusal.breakeven.break_even`).
 
     Args:
         scores: Of the calibration images.
@@ -288,10 +290,14 @@ def calibrate(
     Raises:
         RuleError: A share is outside (0, 1).
     """
-    most_doubt = 0.5 if doubt == "error_probability" else math.inf
+    most_doubt, beyond = math.inf, math.inf
+    wrong = scores.top != scores.labels
+    if doubt == "error_probability" and max_risk is None:
+        most_doubt, beyond = 0.5, break_even(scores.doubt, wrong)
     strangeness = scores.unfamiliarity.min(-1).values
     shared = None
-    if max_risk is None and not per_class:
+    hopeless = float((scores.doubt > beyond).double().mean())
+    if max_risk is None and not per_class and hopeless <= max_refusal / 2:
         shared = _share(strangeness, scores.doubt, max_refusal, most_doubt)
     if shared is None:
         unfamiliar = _unfamiliar_limits(scores, max_refusal, per_class=per_class)
@@ -301,9 +307,8 @@ def calibrate(
     passes = (scores.unfamiliarity <= limits).any(-1)
     certificates: list[Certificate | None] = []
     if max_risk is None:
-        doubtful: tuple[float, ...] = (most_doubt,)
+        doubtful: tuple[float, ...] = (most_doubt if shared is not None else beyond,)
     else:
-        wrong = scores.top != scores.labels
         classes = range(scores.unfamiliarity.shape[1])
         groups = [passes & (scores.top == c) for c in classes] if per_class else [passes]
         each = 1 - (1 - confidence) / len(groups)  # Bonferroni over the classes
