@@ -31,7 +31,7 @@ from nescio.classifier.fingerprint import (
 from nescio.classifier.record import TrainingRecord
 from nescio.data import Preprocessing
 from nescio.devices import choose_device, choose_precision
-from nescio.errors import ModelFileError, NescioError, RuleError
+from nescio.errors import ModelFileError, NescioError, RuleError, UsageError
 from nescio.familiarity import Familiarity
 from nescio.files import atomic_path
 from nescio.inference import SCALE_MAPS, Epoch, MeanField, Recipe
@@ -167,18 +167,7 @@ def _rebuild(
     tensors: Mapping[str, Tensor],
     network: nn.Module | str | None,
 ) -> Classifier:
-    shape = tuple(int(side) for side in header["network"]["shape"])
-    if len(shape) != 3:
-        raise ValueError(f"network shape {shape}")
-    described = header["network"]
-    normalise = described.get("normalise")
-    spec = NetworkSpec(
-        str(described["name"]),
-        shape,
-        int(described["classes"]),
-        None if normalise is None else Normalisation.from_json(normalise),
-    )
-    recipe = Recipe(**header["recipe"])
+    spec, recipe = _choices(header)
     scale_map = SCALE_MAPS[recipe.scale]
     guide = MeanField(_group(tensors, "loc"), _group(tensors, "raw_scale"), scale_map)
     module = _matching_network(path, spec, network, guide, _group(tensors, "fixed"))
@@ -216,6 +205,25 @@ def _rebuild(
     )
     _check_binding(path, classifier)
     return classifier
+
+
+def _choices(header: Mapping[str, Any]) -> tuple[NetworkSpec, Recipe]:
+    """The network and the recipe that a file describes."""
+    described = header["network"]
+    shape = tuple(int(side) for side in described["shape"])
+    if len(shape) != 3:
+        raise ValueError(f"network shape {shape}")
+    normalise = described.get("normalise")
+    try:
+        spec = NetworkSpec(
+            str(described["name"]),
+            shape,
+            int(described["classes"]),
+            None if normalise is None else Normalisation.from_json(normalise),
+        )
+        return spec, Recipe(**header["recipe"])
+    except UsageError as error:  # of a choice that nobody could have made
+        raise ValueError(str(error)) from error
 
 
 def _check_binding(path: Path, classifier: Classifier) -> None:
