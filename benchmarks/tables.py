@@ -80,7 +80,21 @@ def picture(record: dict) -> None:
     figure.savefig(DOCS / "pictures" / "performance.png", dpi=110)
 
 
-def page(record: dict) -> str:
+def gpu_steps(record: dict) -> str:
+    """Milliseconds of a step, and the ratio to the plain network's, on a GPU."""
+    runs = record["steps"]
+    labels = dict.fromkeys(label for run in runs for label in run["times"])
+
+    def cell(run: dict, label: str) -> str:
+        own = run["times"].get(label)
+        return f"{own['median_ms']:.1f} ({own['ratio']:.2f})" if own else "-"
+
+    header = [f"`{run['network']}`, {run['precision']}, {run['batch']:,}" for run in runs]
+    rows = [[label, *(cell(run, label) for run in runs)] for label in labels]
+    return table(rows, ["ms (ratio)", *header])
+
+
+def page(record: dict, gpu: dict) -> str:
     growth = table(
         [
             [
@@ -107,13 +121,16 @@ def page(record: dict) -> str:
         methods=main_table(record),
         growth=growth,
         prediction=prediction,
+        gpu=gpu,
+        gpu_steps=gpu_steps(gpu),
     )
 
 
 def main() -> None:
     record = json.loads((DOCS / "performance.json").read_text())
     picture(record)
-    (DOCS / "performance.md").write_text(page(record), encoding="utf-8")
+    gpu = json.loads((DOCS / "gpu.json").read_text())
+    (DOCS / "performance.md").write_text(page(record, gpu), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@
     ├── ArchitectureError     a network that does not fit the data or cannot be built
     ├── DivergenceError       training produced a loss that is not finite
     ├── CalibrationError      what comes after training failed; it carries what was fitted
+    ├── ExportError           an exported file does not decide as its classifier does
     ├── OutOfMemoryError      the memory does not hold what was asked for
     └── ModelFileError        a model file that is damaged, foreign, newer or does not match
 
@@ -89,6 +90,10 @@ class CalibrationInterrupt(KeyboardInterrupt):
 
 class OutOfMemoryError(NescioError, MemoryError):
     """The memory of the machine or the device does not hold what was asked for."""
+
+
+class ExportError(NescioError):
+    """An exported file does not decide as its classifier does."""
 
 
 class ModelFileError(NescioError, ValueError):

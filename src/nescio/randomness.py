@@ -36,6 +36,8 @@ class Stream(IntEnum):
     BOOTSTRAP = 14
     SUBSET = 15
     CONSISTENCY = 16
+    MEMBER = 17
+    CHAIN = 18
 
 
 def derive(seed: int, stream: Stream, index: int = 0) -> int:

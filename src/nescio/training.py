@@ -40,7 +40,15 @@ from nescio.errors import (
     UsageError,
 )
 from nescio.familiarity import StageReader, fit_familiarity
-from nescio.inference import RECIPES, Fit, Likelihood, Prior, Recipe, fit_frozen, fit_guide
+from nescio.inference import (
+    RECIPES,
+    Fit,
+    Likelihood,
+    Prior,
+    Recipe,
+    fit_frozen,
+    fit_posterior,
+)
 from nescio.network import NetworkSource
 from nescio.prediction import check_samples
 from nescio.progress import SILENT, Reporter
@@ -56,6 +64,7 @@ def fit(
     *,
     extra: ImageSet | str | Path | None = None,
     recipe: Recipe | str = "default",
+    posterior: str | None = None,
     prior: Prior | None = None,
     likelihood: Likelihood | None = None,
     max_refusal: float = MAX_REFUSAL,
@@ -84,6 +93,10 @@ def fit(
             that names them (:func:`nescio.data.read_labels`). None of them is used to
             calibrate, so promises hold for images like those of ``data``.
         recipe: ``default``, ``article``, or one of your own.
+        posterior: The kind of posterior instead of the recipe's: ``mean-field``,
+            ``low-rank:RANK``, ``ensemble:MEMBERS``, ``mean-field-ensemble:MEMBERS``,
+            ``dropout:SHARE``, ``laplace``, ``laplace:kron``, ``swag:SNAPSHOTS``, ``ivon`` or
+            ``hmc:NETWORKS``; see :mod:`nescio.inference.choice`.
         prior: Instead of the one that the recipe names.
         likelihood: Instead of the categorical one.
         max_refusal: The share of familiar images that the calibrated rule may refuse: by
@@ -120,6 +133,8 @@ def fit(
         CalibrationInterrupt: Ctrl-C after training; it carries what was fitted.
     """
     recipe = find_recipe(recipe)
+    if posterior is not None:
+        recipe = replace(recipe, posterior=posterior)
     # A bad promise must fail before the training that it would waste.
     promises = Promises(max_refusal, max_risk, confidence, per_class)
     check_samples(samples)
@@ -146,10 +161,11 @@ def fit(
     module, loaded = source.module(spec, seed, reporter)
     if stages is not None:
         StageReader(module, {}, stages)  # a wrong name must fail before training, too
-    fitted = (fit_frozen if recipe.freeze else fit_guide)(
+    fitted = (fit_frozen if recipe.freeze else fit_posterior)(
         module,
         splits.train,
         recipe,
+        again=source.again(spec),
         prior=prior,
         likelihood=likelihood,
         seed=seed,
@@ -253,7 +269,7 @@ def _calibrate(
         ):
             familiarity = fit_familiarity(
                 classifier.network,
-                classifier.guide.loc,
+                classifier.guide.center(),
                 splits.train,
                 classes=len(classifier.classes),
                 stages=stages,
@@ -291,6 +307,7 @@ def _record(
         history=fitted.history,
         stopped=fitted.stopped,
         versions=library_versions(),
+        diagnostics=dict(fitted.diagnostics),
         seen=torch.cat([splits.train.hashes(), splits.calibration.hashes()]),
         extra_images=0 if extra is None else len(extra),
         extra_fingerprint="" if extra is None else extra.fingerprint(),

@@ -1,9 +1,11 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from nescio.familiarity.density import Axes
-from nescio.familiarity.neighbours import RIDGE, NeighbourDensities
+from nescio.familiarity.neighbours import RIDGE, NeighbourDensities, _smallest
 
 
 def plain_axes(size: int) -> Axes:
@@ -81,3 +83,22 @@ def test_packing_is_exact() -> None:
     assert torch.equal(again.distances(x), near.distances(x))
     with pytest.raises(ValueError, match="do not fit together"):
         NeighbourDensities.unpack({**near.tensors(), "counts": torch.tensor([3, 4])})
+
+
+@settings(max_examples=60, deadline=None)
+@given(width=st.integers(1, 700), share=st.floats(0, 1), seed=st.integers(0, 10_000))
+def test_the_smallest_are_those_of_a_sort(width: int, share: float, seed: int) -> None:
+    count = 1 + int(share * (width - 1) / 3)
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.rand(5, width, generator=generator)
+    values[0, torch.randint(width, (1,), generator=generator)] = torch.inf
+    count = min(count, max(1, width - 1))
+    assert torch.equal(_smallest(values, count), values.sort(1).indices[:, :count])
+
+
+def test_the_smallest_of_what_is_no_number_stay_within_the_row() -> None:
+    values = torch.full((2, 101), torch.nan)
+    values[1] = torch.arange(101.0)
+    found = _smallest(values, 3)
+    assert int(found.max()) <= 100
+    assert found[1].tolist() == [0, 1, 2]

@@ -11,6 +11,7 @@ from nescio.data import FeatureSet
 from nescio.data.features import empty_features
 from nescio.errors import ArchitectureError, DataError, UsageError
 from nescio.inference import DEFAULT, fit_frozen, fit_guide, freeze_trunk
+from nescio.prediction import SampledNetworks, stream_logits
 
 RECIPE = replace(
     DEFAULT,
@@ -244,3 +245,26 @@ def test_cached_features_are_faster_and_give_the_same_posterior() -> None:
     assert seconds["cached"] < seconds["uncached"] / 2
     assert a_pass["cached"] < a_pass["uncached"] / 10
     assert found["means apart by"] < 1e-4 * found["largest mean"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "kind", ["low-rank:2", "ensemble:2", "mean-field-ensemble:2", "swag:3", "dropout:0.2", "ivon"]
+)
+def test_every_kind_of_posterior_over_the_head(kind: str) -> None:
+    train, network = stripes(60, 0), Net()
+
+    def again(seed: int) -> nn.Module:
+        other = Net()
+        with torch.no_grad():
+            other.fc.weight.fill_(seed % 7 / 10)
+        return other
+
+    recipe = replace(RECIPE, posterior=kind)
+    fitted = fit_frozen(network, train, recipe, again=again)
+    assert all(name.startswith("fc.") for name in fitted.guide.names)
+    assert torch.equal(fitted.network.body[0].weight, network.body[0].weight)
+    networks = SampledNetworks.prepare(
+        fitted.network, fitted.guide, train.images, classes=3, seed=0
+    )
+    (logits,) = stream_logits(networks, train.images, 2)
+    assert float((logits[0] - logits[1]).abs().max()) > 0

@@ -17,7 +17,7 @@ from nescio.devices import choose_precision
 from nescio.errors import DataError, RuleError
 from nescio.evaluation import Evaluation
 from nescio.familiarity import Familiarity
-from nescio.inference import MeanField, Recipe
+from nescio.inference import Posterior, Recipe
 from nescio.network import NetworkSpec
 from nescio.prediction import (
     BATCH_SIZE,
@@ -75,7 +75,7 @@ class Classifier:
     """
 
     network: nn.Module
-    guide: MeanField
+    guide: Posterior
     spec: NetworkSpec
     preprocessing: Preprocessing
     classes: tuple[str, ...]
@@ -90,7 +90,7 @@ class Classifier:
     @property
     def device(self) -> torch.device:
         """Where the classifier computes."""
-        return next(iter(self.guide.loc.values())).device
+        return next(iter(self.guide.center().values())).device
 
     def to(self, device: torch.device) -> Classifier:
         """The same classifier on ``device``; this one is spent if the device differs."""
@@ -277,7 +277,7 @@ class Classifier:
                 "this model does not know what its training images are like (its recipe kept no "
                 "images for calibration, or that failed); train it with --recipe default"
             )
-        reader = familiarity.reader(self.network, self.guide.loc)
+        reader = familiarity.reader(self.network, self.guide.center())
         return lambda images: familiarity.evidence(reader, images)
 
     def decide_from_logits(

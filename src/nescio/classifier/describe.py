@@ -34,13 +34,14 @@ def describe_model(path: Path) -> dict[str, str]:
 def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
     recipe, training = Recipe(**header["recipe"]), header["training"]
     classes = [str(name) for name in header["classes"]]
-    with open_safetensors(path) as file:
-        sizes = [file.get_slice(n).get_shape() for n in file.keys() if n.startswith("loc/")]  # noqa: SIM118
+    random, words = _posterior(path, header)
     weight = recipe.effective_kl_weight(int(training["train_images"]))
     passes = len(training["history"])
     rule, calibrated = header["rule"], header["calibrated"]
     return {
-        "network": f"{header['network']['name']}, {sum(map(math.prod, sizes)):,} random parameters",
+        "network": f"{header['network']['name']}, {random:,} random parameters",
+        "posterior": f"{recipe.posterior}: {words}",
+        **_diagnostics(training),
         **_network(header),
         "images": str(Preprocessing(**header["preprocessing"])),
         "classes": f"{len(classes)}: {', '.join(classes[:20])}{', ...' * (len(classes) > 20)}",
@@ -81,6 +82,24 @@ def _network(header: Mapping[str, Any]) -> dict[str, str]:
         ),
         **({"trunk": f"frozen{frozen}"} if recipe.get("freeze") else {}),
     }
+
+
+def _posterior(path: Path, header: Mapping[str, Any]) -> tuple[int, str]:
+    """How many parameters are random, and what the posterior is; files of format 5 do not tell."""
+    told = header.get("posterior")
+    if told is not None:
+        return int(told["random_parameters"]), str(told["description"])
+    with open_safetensors(path) as file:
+        sizes = [file.get_slice(n).get_shape() for n in file.keys() if n.startswith("loc/")]  # noqa: SIM118
+    count = sum(map(math.prod, sizes))
+    return count, f"an independent Normal for each of {count:,} weights"
+
+
+def _diagnostics(training: Mapping[str, Any]) -> dict[str, str]:
+    """Whether a chain converged, where there was one."""
+    figures = training.get("diagnostics", {})
+    told = ", ".join(f"{name} {float(value):.4g}" for name, value in figures.items())
+    return {"convergence": told} if told else {}
 
 
 def _extra(training: Mapping[str, Any]) -> dict[str, str]:

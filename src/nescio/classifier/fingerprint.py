@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from nescio.network import named_tensors
+
 if TYPE_CHECKING:
     from nescio.classifier.classifier import Classifier
 
@@ -16,11 +18,10 @@ if TYPE_CHECKING:
 def posterior_tensors(classifier: Classifier) -> dict[str, Tensor]:
     """Everything that answers depend on, by the names of the model file; on the CPU."""
     guide, familiarity = classifier.guide, classifier.familiarity
-    fixed = fixed_tensors(classifier.network, guide.loc)
+    fixed = fixed_tensors(classifier.network, guide.names)
     known = {} if familiarity is None else familiarity.tensors()
     tensors = {
-        **{f"loc/{name}": value for name, value in guide.loc.items()},
-        **{f"raw_scale/{name}": value for name, value in guide.raw_scale.items()},
+        **guide.tensors(),
         **{f"fixed/{name}": value for name, value in fixed.items()},
         **{f"familiarity/{name}": value for name, value in known.items()},
     }
@@ -33,9 +34,10 @@ def posterior_digest(classifier: Classifier) -> str:
 
 
 def fixed_tensors(network: nn.Module, random: Collection[str]) -> dict[str, Tensor]:
-    """Parameters and buffers that are not random, by their name in the state dict."""
-    drawn = {id(parameter) for name, parameter in network.named_parameters() if name in random}
-    shared = {n for n, p in network.named_parameters(remove_duplicate=False) if id(p) in drawn}
+    """Parameters and buffers that no draw replaces, by their name in the state dict."""
+    drawn = {id(value) for name, value in named_tensors(network).items() if name in random}
+    every = (*network.named_parameters(remove_duplicate=False), *network.named_buffers())
+    shared = {name for name, value in every if id(value) in drawn}
     return {name: value for name, value in network.state_dict().items() if name not in shared}
 
 

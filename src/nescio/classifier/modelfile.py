@@ -1,7 +1,7 @@
 """The model file: one safetensors file, no pickle, nothing that runs code.
 
-Tensors: ``loc/NAME`` and ``raw_scale/NAME`` of every random parameter,
-``fixed/NAME`` of every other parameter and buffer, ``familiarity/STAGE/NAME``,
+Tensors: those of the posterior, such as ``loc/NAME`` and ``raw_scale/NAME`` of every random
+parameter, ``fixed/NAME`` of every other parameter and buffer, ``familiarity/STAGE/NAME``,
 ``reference``, the unfamiliarity of the calibration images, and ``seen``, the content
 hashes of the images that the model has seen. All else is one JSON object in the
 header's metadata, under ``nescio``, with a SHA-256 over all tensors.
@@ -34,11 +34,20 @@ from nescio.devices import choose_device, choose_precision
 from nescio.errors import ModelFileError, NescioError, RuleError, UsageError
 from nescio.familiarity import Familiarity
 from nescio.files import atomic_path
-from nescio.inference import SCALE_MAPS, Epoch, MeanField, Recipe
-from nescio.network import OWN, NetworkSpec, Normalisation, build, lay_out, normalised
+from nescio.inference import FAMILIES, SCALE_MAPS, Epoch, Misfit, Posterior, Recipe
+from nescio.inference.posterior import count, group, require_shapes
+from nescio.network import (
+    OWN,
+    NetworkSpec,
+    Normalisation,
+    build,
+    lay_out,
+    named_tensors,
+    normalised,
+)
 from nescio.refusal import CalibratedRule, rule_from_json
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """Raised when an older nescio could misread what a newer one wrote."""
 
 OLDEST_FORMAT = 5
@@ -140,6 +149,11 @@ def _describe(classifier: Classifier) -> dict[str, Any]:
         "preprocessing": asdict(classifier.preprocessing),
         "classes": list(classifier.classes),
         "recipe": asdict(classifier.recipe),
+        "posterior": {
+            "family": classifier.guide.family,
+            "random_parameters": count(classifier.guide.center()),
+            "description": classifier.guide.describe(),
+        },
         "stages": [] if classifier.familiarity is None else list(classifier.familiarity.names),
         "rule": classifier.rule.to_json(),
         "calibrated": None if calibrated is None else calibrated.to_json(),
@@ -153,6 +167,7 @@ def _describe(classifier: Classifier) -> dict[str, Any]:
             "history": [asdict(epoch) for epoch in record.history],
             "stopped": record.stopped,
             "versions": dict(record.versions),
+            "diagnostics": dict(record.diagnostics),
             "extra_images": record.extra_images,
             "extra_fingerprint": record.extra_fingerprint,
             "weights": record.weights,
@@ -167,21 +182,13 @@ def _rebuild(
     tensors: Mapping[str, Tensor],
     network: nn.Module | str | None,
 ) -> Classifier:
-    spec, recipe = _choices(header)
-    scale_map = SCALE_MAPS[recipe.scale]
-    guide = MeanField(_group(tensors, "loc"), _group(tensors, "raw_scale"), scale_map)
-    module = _matching_network(path, spec, network, guide, _group(tensors, "fixed"))
-    # Networks are drawn parameter by parameter, so their order is a part of the answer;
-    # the file keeps them by name.
-    order = [name for name, _ in module.named_parameters() if name in guide.loc]
-    guide = MeanField(
-        {n: guide.loc[n] for n in order}, {n: guide.raw_scale[n] for n in order}, scale_map
-    )
+    spec, recipe = _spec(header), _recipe(path, header)
+    module, guide = _matching_network(path, header, spec, network, tensors)
     calibrated = header["calibrated"]
     training = header["training"]
     rule = None if calibrated is None else rule_from_json(calibrated)
     stages = [str(name) for name in header["stages"]]
-    known = Familiarity.unpack(_group(tensors, "familiarity"), stages) if stages else None
+    known = Familiarity.unpack(group(tensors, "familiarity"), stages) if stages else None
     if known is not None and known.classes != spec.classes:
         raise ValueError("the familiarity model has other classes")
     classifier = Classifier(
@@ -207,23 +214,24 @@ def _rebuild(
     return classifier
 
 
-def _choices(header: Mapping[str, Any]) -> tuple[NetworkSpec, Recipe]:
-    """The network and the recipe that a file describes."""
+def _spec(header: Mapping[str, Any]) -> NetworkSpec:
     described = header["network"]
     shape = tuple(int(side) for side in described["shape"])
     if len(shape) != 3:
         raise ValueError(f"network shape {shape}")
     normalise = described.get("normalise")
     try:
-        spec = NetworkSpec(
-            str(described["name"]),
-            shape,
-            int(described["classes"]),
-            None if normalise is None else Normalisation.from_json(normalise),
-        )
-        return spec, Recipe(**header["recipe"])
-    except UsageError as error:  # of a choice that nobody could have made
+        constants = None if normalise is None else Normalisation.from_json(normalise)
+    except UsageError as error:
         raise ValueError(str(error)) from error
+    return NetworkSpec(str(described["name"]), shape, int(described["classes"]), constants)
+
+
+def _recipe(path: Path, header: Mapping[str, Any]) -> Recipe:
+    try:
+        return Recipe(**header["recipe"])
+    except UsageError as error:
+        raise ModelFileError(f"{path}: the file's recipe is damaged ({error})") from error
 
 
 def _check_binding(path: Path, classifier: Classifier) -> None:
@@ -241,12 +249,12 @@ def _check_binding(path: Path, classifier: Classifier) -> None:
 
 def _matching_network(
     path: Path,
+    header: Mapping[str, Any],
     spec: NetworkSpec,
     network: nn.Module | str | None,
-    guide: MeanField,
-    fixed: Mapping[str, Tensor],
-) -> nn.Module:
-    """The network of ``spec``, once the file's tensors are known to fit it."""
+    tensors: Mapping[str, Tensor],
+) -> tuple[nn.Module, Posterior]:
+    """The network of ``spec`` and its posterior, once the file's tensors are known to fit it."""
     if isinstance(network, nn.Module):
         module = network
     elif spec.needs_code:
@@ -254,18 +262,19 @@ def _matching_network(
     else:
         # Shapes are compared on no memory first: a hostile file cannot ask for much.
         with torch.device("meta"):
-            _check_shapes(path, normalised(build(spec), spec.normalise), guide, fixed)
+            _fitting_posterior(path, header, normalised(build(spec), spec.normalise), tensors)
         module = build(spec)
     module = normalised(module, spec.normalise)
-    _check_shapes(path, module, guide, fixed)
+    guide = _fitting_posterior(path, header, module, tensors)
     module = lay_out(module.eval().float())
+    center, fixed = guide.center(), group(tensors, "fixed")
     with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            if name in guide.loc:
-                parameter.copy_(guide.loc[name])
-        for name, value in fixed_tensors(module, guide.loc).items():
+        for name, value in named_tensors(module).items():
+            if name in center:
+                value.copy_(center[name])
+        for name, value in fixed_tensors(module, guide.names).items():
             value.copy_(fixed[name])
-    return module
+    return module, guide
 
 
 def _user_network(path: Path, spec: NetworkSpec, network: str | None) -> nn.Module:
@@ -282,29 +291,23 @@ def _user_network(path: Path, spec: NetworkSpec, network: str | None) -> nn.Modu
     return build(replace(spec, name=network))
 
 
-def _check_shapes(
-    path: Path, module: nn.Module, guide: MeanField, fixed: Mapping[str, Tensor]
-) -> None:
-    wanted = {n: tuple(p.shape) for n, p in module.named_parameters() if n in guide.loc}
-    _compare(path, wanted, guide.loc)
-    _compare(path, wanted, guide.raw_scale)
-    _compare(path, {n: tuple(v.shape) for n, v in fixed_tensors(module, guide.loc).items()}, fixed)
-
-
-def _compare(
-    path: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, Tensor]
-) -> None:
-    shapes = {name: tuple(value.shape) for name, value in found.items()}
-    if shapes != wanted:
-        differing = sorted(set(wanted.items()) ^ set(shapes.items()))
+def _fitting_posterior(
+    path: Path, header: Mapping[str, Any], module: nn.Module, tensors: Mapping[str, Tensor]
+) -> Posterior:
+    """The posterior, once its tensors and the fixed ones are known to fit the network."""
+    family = str(header.get("posterior", {}).get("family", "mean-field"))
+    if family not in FAMILIES:
+        raise ModelFileError(f"{path}: its posterior is of an unknown family, {family!r}")
+    scale_map = SCALE_MAPS[str(header["recipe"].get("scale", "softplus"))]
+    shapes = {name: tuple(value.shape) for name, value in named_tensors(module).items()}
+    try:
+        guide = FAMILIES[family].from_tensors(tensors, shapes, scale_map)
+        require_shapes(group(tensors, "fixed"), fixed_tensors(module, guide.names))
+    except Misfit as error:
         raise ModelFileError(
-            f"{path}: its tensors do not fit the network; they differ in {differing[0][0]!r}"
-        )
-
-
-def _group(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
-    prefix = f"{group}/"
-    return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+            f"{path}: its tensors do not fit the network; they differ in {error.name!r}"
+        ) from error
+    return guide
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -30,6 +30,8 @@ class TrainingRecord:
         extra_fingerprint: SHA-256 of these and their labels; empty where there are none.
         weights: The file of weights that the network began with; empty where there was none.
         weights_fingerprint: SHA-256 of that file.
+        diagnostics: Figures that tell whether the posterior can be trusted, where its method
+            has any.
     """
 
     data: str
@@ -46,3 +48,4 @@ class TrainingRecord:
     extra_fingerprint: str = ""
     weights: str = ""
     weights_fingerprint: str = ""
+    diagnostics: Mapping[str, float] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from nescio.cli.compare import compare
 from nescio.cli.console import print_error
 from nescio.cli.demo import demo
 from nescio.cli.evaluate import evaluate
+from nescio.cli.export import export
 from nescio.cli.info import info
 from nescio.cli.predict import predict
 from nescio.cli.reproduce import reproduce
@@ -57,7 +58,18 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-for _command in (demo, train, calibrate, evaluate, compare, predict, review, info, reproduce):
+for _command in (
+    demo,
+    train,
+    calibrate,
+    evaluate,
+    compare,
+    predict,
+    review,
+    info,
+    export,
+    reproduce,
+):
     app.command(_command)
 
 

@@ -58,7 +58,7 @@ class Augmentation:
         if self == Augmentation():
             return x
         if self == Augmentation(flip=True):
-            mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
+            mirrored = _sent(torch.rand(len(x), generator=generator) < 0.5, x)
             return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
         draws = torch.rand(len(x), 6, generator=generator) * 2 - 1
         wild = torch.rand(len(x), generator=generator) < self.wild
@@ -87,8 +87,8 @@ class Augmentation:
             away = (torch.arange(length) + 0.5 - middle[:, None]).abs()
             covered = covered & (away < size[:, None] / 2).unsqueeze(2 - axis)
         # As often black as any grey: in most images of this kind black is what is behind.
-        grey = (2 * draws[:, 5] - 1).clamp_min(0.0).to(x.device)
-        return torch.where(covered.to(x.device)[:, None], grey[:, None, None, None], x)
+        grey = _sent((2 * draws[:, 5] - 1).clamp_min(0.0), x)
+        return torch.where(_sent(covered, x)[:, None], grey[:, None, None, None], x)
 
     def _bends(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
         """How far each place moves, ``(n, 2, H, W)`` in pixels, across first."""
@@ -128,12 +128,17 @@ def warp(x: Tensor, turn: Tensor, move: Tensor, bends: Tensor | None = None) -> 
     # square takes its two sides into account.
     side = torch.tensor([[1.0, height / width], [width / height, 1.0]])
     places = move * 2 / torch.tensor([width, height])
-    theta = torch.cat([turn * side, places[:, :, None]], 2).to(x.device)
+    theta = _sent(torch.cat([turn * side, places[:, :, None]], 2), x)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     if bends is not None:
         pixels = torch.tensor([2 / width, 2 / height])
-        grid = grid + (bends.permute(0, 2, 3, 1) * pixels).to(x.device)
+        grid = grid + _sent(bends.permute(0, 2, 3, 1) * pixels, x)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def _sent(draws: Tensor, x: Tensor) -> Tensor:
+    """``draws`` on the device of ``x``, without waiting for what that has still to do."""
+    return draws.to(x.device, non_blocking=True)
 
 
 AMOUNTS = tuple(field.name for field in fields(Augmentation))

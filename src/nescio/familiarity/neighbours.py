@@ -9,6 +9,7 @@ are in units of the covariance within classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -97,7 +98,7 @@ class NeighbourDensities:
             pairs.scatter_(1, left_out[:, None], torch.inf)
             count -= 1
         nearest = min(PLANE if self.plane else NEIGHBOUR, count)
-        index = pairs.topk(nearest, dim=1, largest=False).indices
+        index = _smallest(pairs, nearest)
         if self.plane:
             return _from_plane(white, points[index])
         # Once more, since a product loses the digits of small distances.
@@ -139,6 +140,27 @@ class NeighbourDensities:
         return NeighbourDensities(axes, whitener, points, counts, bool(tensors["plane"]))
 
 
+def _smallest(values: Tensor, count: int) -> Tensor:
+    """The places ``(n, count)`` of the smallest numbers in each row of ``(n, m)``, rising.
+
+    As ``topk`` gives them, in half the time where ``count`` is far below ``m``: each of
+    them lies in one of the ``count`` groups of columns with the smallest minima, so two short
+    searches, for these groups and then in them, take the place of a long one.
+    """
+    size = math.isqrt(values.shape[1] // count)
+    if size < 2:
+        return values.topk(count, dim=1, largest=False).indices
+    groups = values.shape[1] // size
+    minima = values[:, : size * groups].unflatten(1, (size, groups)).amin(1)
+    chosen = minima.topk(count, dim=1, largest=False, sorted=False).indices
+    columns = torch.arange(values.shape[1], device=values.device)
+    among = (chosen[:, None] + columns[: size * groups : groups, None]).flatten(1)
+    left = columns[size * groups :].expand(len(values), -1)  # too few to fill a group each
+    places = torch.cat([among, left], 1)
+    nearest = values.gather(1, places).topk(count, dim=1, largest=False).indices
+    return places.gather(1, nearest)
+
+
 def _from_plane(white: Tensor, near: Tensor) -> Tensor:
     """Squared distances ``(n,)`` of ``(n, r)`` from the planes through ``(n, m, r)``.
 
@@ -147,7 +169,7 @@ def _from_plane(white: Tensor, near: Tensor) -> Tensor:
     ``k (spans' spans + k)^-1 rest``, with the ridge ``k``.
     """
     middle = near.mean(1)
-    spans = near - middle[:, None]
+    spans = near.sub_(middle[:, None])  # what was gathered is nobody else's
     ridge = RIDGE * white.shape[1]
     gram = spans.transpose(1, 2) @ spans
     gram.diagonal(dim1=1, dim2=2).add_(ridge)

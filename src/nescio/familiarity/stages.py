@@ -144,6 +144,12 @@ def reduce_features(output: Tensor, most: int = MOST_FEATURES) -> Tensor:
     of random signs, which keeps distances on average (Weinberger et al. 2009, *Feature
     hashing for large scale multitask learning*).
     """
+    pooled = pool_features(output, most)
+    return hashed(pooled, hashing(pooled.shape[1], most), most)
+
+
+def pool_features(output: Tensor, most: int = MOST_FEATURES) -> Tensor:
+    """The first part of :func:`reduce_features`: averages, ``(n, d)`` float32, of any width."""
     output = output.float()
     if output.ndim == 3:
         output = torch.cat([output.mean(1), output.mean(2)], 1)
@@ -152,14 +158,24 @@ def reduce_features(output: Tensor, most: int = MOST_FEATURES) -> Tensor:
         while side > 1 and _pooled_size(output.shape, side) > most:
             side -= 1
         output = _pool(output, side)
-    output = output.flatten(1)
-    if output.shape[1] <= most:
-        return output.contiguous()
-    generator = torch.Generator().manual_seed(output.shape[1])
-    places = torch.randint(most, (output.shape[1],), generator=generator)
-    signs = torch.randint(2, (output.shape[1],), generator=generator).float() * 2 - 1
-    sums = output.new_zeros(len(output), most)
-    return sums.index_add_(1, places.to(output.device), output * signs.to(output.device))
+    return output.flatten(1)
+
+
+def hashing(width: int, most: int = MOST_FEATURES) -> tuple[Tensor, Tensor] | None:
+    """The sum that each of ``width`` numbers goes into, and its sign; ``None`` for few numbers."""
+    if width <= most:
+        return None
+    generator = torch.Generator().manual_seed(width)
+    places = torch.randint(most, (width,), generator=generator)
+    return places, torch.randint(2, (width,), generator=generator).float() * 2 - 1
+
+
+def hashed(pooled: Tensor, by: tuple[Tensor, Tensor] | None, most: int = MOST_FEATURES) -> Tensor:
+    """Numbers ``(n, width)`` summed as :func:`hashing` says, ``(n, most)``."""
+    if by is None:
+        return pooled.contiguous()
+    places, signs = (part.to(pooled.device) for part in by)
+    return pooled.new_zeros(pooled.shape[0], most).index_add_(1, places, pooled * signs)
 
 
 def _pooled_size(shape: torch.Size, side: int) -> int:

@@ -1,17 +1,28 @@
 """Bayesian inference for networks: model, guide, ELBO, and the fit.
 
-Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`scale`, :mod:`guide`,
-:mod:`elbo`, :mod:`recipe`, :mod:`watch`, :mod:`fit`, :mod:`frozen`; then, for what makes it
-fast, :mod:`engine`, :mod:`estimators`, :mod:`site`, :mod:`noise`. Each of prior, likelihood and
-guide is a protocol with small implementations and can be replaced alone.
+Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`scale`, :mod:`posterior`,
+:mod:`guide`, :mod:`elbo`, :mod:`recipe`, :mod:`watch`, :mod:`learner`, :mod:`fit`, :mod:`frozen`;
+then, for what makes it fast, :mod:`engine`, :mod:`estimators`, :mod:`site`, :mod:`noise`; then the other kinds of
+posterior: :mod:`choice` (their names), :mod:`methods` (how each is fitted), the forms in which they
+are kept (:mod:`lowrank`, :mod:`mixture`, :mod:`dropout`, :mod:`gaussian`), and what fits them
+(:mod:`point`, :mod:`job`, :mod:`ensemble`, :mod:`swag`, :mod:`ivon`, :mod:`hmc`, :mod:`laplace`).
+Each of prior, likelihood and posterior is a protocol with small implementations and can be replaced
+alone.
 """
 
+from nescio.inference.choice import KINDS, Choice, parse_posterior
+from nescio.inference.dropout import Dropout
 from nescio.inference.elbo import Elbo, estimate_elbo
 from nescio.inference.fit import Epoch, Fit, fit_guide
 from nescio.inference.frozen import Frozen, fit_frozen, freeze_trunk
+from nescio.inference.gaussian import FullNormal, KroneckerNormal
 from nescio.inference.guide import Guide, MeanField
 from nescio.inference.likelihood import Categorical, Likelihood
+from nescio.inference.lowrank import LowRank
+from nescio.inference.methods import FAMILIES, fit_posterior
+from nescio.inference.mixture import Mixture
 from nescio.inference.model import BayesianNetwork, random_parameters
+from nescio.inference.posterior import Misfit, Posterior
 from nescio.inference.prior import (
     LaplacePrior,
     LayeredPrior,
@@ -26,20 +37,30 @@ from nescio.inference.scale import SCALE_MAPS, ScaleMap
 __all__ = [
     "ARTICLE",
     "DEFAULT",
+    "FAMILIES",
+    "KINDS",
     "RECIPES",
     "SCALE_MAPS",
     "BayesianNetwork",
     "Categorical",
+    "Choice",
+    "Dropout",
     "Elbo",
     "Epoch",
     "Fit",
     "Frozen",
+    "FullNormal",
     "Guide",
+    "KroneckerNormal",
     "LaplacePrior",
     "LayeredPrior",
     "Likelihood",
+    "LowRank",
     "MeanField",
+    "Misfit",
+    "Mixture",
     "NormalPrior",
+    "Posterior",
     "Prior",
     "Recipe",
     "ScaleMap",
@@ -47,7 +68,9 @@ __all__ = [
     "estimate_elbo",
     "fit_frozen",
     "fit_guide",
+    "fit_posterior",
     "freeze_trunk",
+    "parse_posterior",
     "parse_prior",
     "random_parameters",
 ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -16,14 +16,14 @@ from torch.func import functional_call
 from nescio.data import ImageSet, parse_augmentation, to_float
 from nescio.devices import explain_memory
 from nescio.errors import DataError, DivergenceError
-from nescio.inference.engine import ENGINES, Engine, EngineOptions
+from nescio.inference.engine import EngineOptions
 from nescio.inference.estimators import Estimator, suitable_estimator
-from nescio.inference.guide import MeanField
+from nescio.inference.learner import Learner, LearnerOf, Terms, mean_field
 from nescio.inference.likelihood import Categorical, Likelihood
 from nescio.inference.model import BayesianNetwork, random_parameters
+from nescio.inference.posterior import Posterior
 from nescio.inference.prior import Prior, parse_prior
 from nescio.inference.recipe import Recipe
-from nescio.inference.scale import SCALE_MAPS
 from nescio.inference.watch import Watch
 from nescio.network import check_fit, check_lifting, check_weights, lay_out, train_mode
 from nescio.progress import SILENT, Reporter
@@ -66,15 +66,17 @@ class Fit:
     Attributes:
         network: The network; its parameters that are not random hold their fitted
             values, the random ones are to be drawn from ``guide``.
-        guide: The fitted guide.
+        guide: The fitted posterior.
         history: One entry for each complete pass.
         stopped: Why training ended before the last pass, or ``None``.
+        diagnostics: Figures that tell whether it can be trusted, where its method has any.
     """
 
     network: nn.Module
-    guide: MeanField
+    guide: Posterior
     history: tuple[Epoch, ...]
     stopped: Literal["diverged", "interrupted"] | None = None
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
 
 
 def fit_guide(
@@ -82,6 +84,7 @@ def fit_guide(
     train: ImageSet,
     recipe: Recipe,
     *,
+    learner: LearnerOf = mean_field,
     prior: Prior | None = None,
     likelihood: Likelihood | None = None,
     seed: int = 0,
@@ -91,7 +94,7 @@ def fit_guide(
     watch: ImageSet | None = None,
     reporter: Reporter = SILENT,
 ) -> Fit:
-    """Fit a mean-field posterior over the weights of ``network``.
+    """Fit a posterior over the weights of ``network`` by gradient steps: a mean field, or another.
 
     The same seed gives the same fit on the same machine. PyTorch's global random
     state is as it was afterwards, and ``network`` itself is not changed.
@@ -100,6 +103,7 @@ def fit_guide(
         network: Any module from ``(n, K, H, W)`` to logits ``(n, C)``.
         train: Labelled images.
         recipe: How to fit.
+        learner: Makes what the steps train, see :mod:`nescio.inference.learner`.
         prior: Instead of the one that the recipe names.
         likelihood: Instead of the categorical one.
         seed: Of the initialisation, the shuffling and the weight noise.
@@ -141,6 +145,7 @@ def fit_guide(
             network,
             train,
             recipe,
+            learner=learner,
             prior=prior or parse_prior(recipe.prior),
             likelihood=likelihood or Categorical(),
             seed=seed,
@@ -179,6 +184,7 @@ class _Run:
         train: ImageSet,
         recipe: Recipe,
         *,
+        learner: LearnerOf,
         prior: Prior,
         likelihood: Likelihood,
         seed: int,
@@ -200,17 +206,15 @@ class _Run:
             random=recipe.random,
             scale_likelihood=recipe.scale_likelihood,
         )
-        self.guide = self._initial_guide(generator(seed, Stream.START))
-        self.engine: Engine = ENGINES[recipe.engine](self.bayesian, self.guide, options)
+        start = generator(seed, Stream.START)
+        self.learner: Learner = learner(self.bayesian, recipe, options, start)
         self.fixed = [
             parameter
             for name, parameter in network.named_parameters()
-            if parameter.requires_grad and name not in self.guide.loc
+            if parameter.requires_grad and name not in self.bayesian.priors
         ]
-        self.optimiser = torch.optim.Adam(
-            [*self.guide.parameters(), *self.fixed], lr=recipe.learning_rate, fused=True
-        )
-        self.scheduler = self._scheduler(len(train))
+        self.optimisers = self.learner.optimisers(self.fixed, recipe.learning_rate)
+        self.schedulers = [self._scheduler(each, len(train)) for each in self.optimisers]
 
     def all_epochs(self, watch: Watch | None, reporter: Reporter) -> Fit:
         history: list[Epoch] = []
@@ -232,7 +236,7 @@ class _Run:
                     shown = _summary(epoch, totals, time.perf_counter() - start)
                     history.append(self._watched(shown, watch))
                     kept = self._snapshot(history)
-                    task.advance(0, _status(history[-1], passes, watch))
+                    task.advance(0, _status(history[-1], passes, watch, self.learner.terms))
         except _DivergedError:
             return self._stopped(kept, "diverged")
         except KeyboardInterrupt:
@@ -254,10 +258,12 @@ class _Run:
             parameter.grad = None
         # The article's loss is a sum; a mean keeps Adam's epsilon small beside the gradient.
         factor = 1.0 / size if self.recipe.scale_likelihood else 1.0
-        elbo = self.engine.step(x, y, factor)
-        self.optimiser.step()
-        if self.scheduler is not None:
-            self.scheduler.step()
+        elbo = self.learner.step(x, y, factor)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        for scheduler in self.schedulers:
+            if scheduler is not None:
+                scheduler.step()
         images = self._zeros(1) + size
         loss = self.recipe.kl_weight * elbo.kl - elbo.log_likelihood
         parts = torch.stack([loss, elbo.log_likelihood, elbo.kl])
@@ -274,11 +280,11 @@ class _Run:
         """0 where the present state and its log-likelihood on one batch are numbers, else NaN."""
         self.network.eval()
         output: Tensor = functional_call(
-            self.network, dict(self.guide.loc), (to_float(self.images[batch]),)
+            self.network, dict(self.learner.center()), (to_float(self.images[batch]),)
         )
         train_mode(self.network)
         fits = self.bayesian.likelihood(output).log_prob(self.labels[batch])
-        sums = [value.sum() for value in (fits, *self.guide.parameters(), *self.fixed)]
+        sums = [value.sum() for value in (fits, *self.learner.parameters(), *self.fixed)]
         return torch.stack(sums).sum() * 0.0 + self._zeros(1)
 
     def _watched(self, epoch: Epoch, watch: Watch | None) -> Epoch:
@@ -286,30 +292,24 @@ class _Run:
         if watch is None:
             return epoch
         size = self.recipe.batch_size
-        return replace(epoch, accuracy=watch.accuracy(self.network, self.guide.loc, size))
+        return replace(epoch, accuracy=watch.accuracy(self.network, self.learner.center(), size))
 
-    def _initial_guide(self, start: torch.Generator) -> MeanField:
-        parameters = {
-            n: p.detach() for n, p in random_parameters(self.network, self.recipe.random).items()
-        }
-        scale_map = SCALE_MAPS[self.recipe.scale]
-        if self.recipe.initial_scale is None:
-            return MeanField.standard_normal(parameters, start, scale_map)
-        return MeanField.around(parameters, self.recipe.initial_scale, scale_map)
-
-    def _scheduler(self, size: int) -> torch.optim.lr_scheduler.OneCycleLR | None:
+    def _scheduler(
+        self, optimiser: torch.optim.Optimizer, size: int
+    ) -> torch.optim.lr_scheduler.OneCycleLR | None:
         if self.recipe.schedule == "constant":
             return None
         return torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser,
-            max_lr=self.recipe.learning_rate,
+            optimiser,
+            max_lr=float(optimiser.defaults["lr"]),
             # Fewer steps than this would leave the rising phase without length.
             total_steps=max(self.recipe.passes(size) * self.recipe.steps_per_epoch(size), 20),
             pct_start=0.1,
+            cycle_momentum="betas" in optimiser.defaults,
         )
 
     def _snapshot(self, history: list[Epoch]) -> Fit:
-        return Fit(copy.deepcopy(self.network).eval(), self.guide.clone(), tuple(history))
+        return Fit(copy.deepcopy(self.network).eval(), self.learner.snapshot(), tuple(history))
 
     def _stopped(self, kept: Fit, why: Literal["diverged", "interrupted"]) -> Fit:
         if not kept.history:
@@ -330,10 +330,10 @@ def _summary(epoch: int, totals: Tensor, seconds: float) -> Epoch:
     return Epoch(epoch, -loss / images, log_likelihood / images, kl / images, seconds)
 
 
-def _status(epoch: Epoch, epochs: int, watch: Watch | None) -> str:
+def _status(epoch: Epoch, epochs: int, watch: Watch | None, terms: Terms) -> str:
     parts = (
-        f"pass {epoch.epoch}/{epochs}: ELBO {epoch.elbo:.4g} = "
-        f"log-likelihood {epoch.log_likelihood:.4g} - KL {epoch.kl:.4g} nats/image"
+        f"pass {epoch.epoch}/{epochs}: {terms.whole} {epoch.elbo:.4g} = "
+        f"log-likelihood {epoch.log_likelihood:.4g} {terms.rest} {epoch.kl:.4g} nats/image"
     )
     if watch is None or epoch.accuracy is None:
         return parts

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,8 +35,9 @@ from nescio.data import (
 from nescio.data.features import empty_features
 from nescio.devices import explain_memory, lowered
 from nescio.errors import ArchitectureError, DataError
-from nescio.inference.fit import Fit, fit_guide
+from nescio.inference.fit import Fit
 from nescio.inference.likelihood import Likelihood
+from nescio.inference.methods import fit_posterior
 from nescio.inference.model import random_parameters
 from nescio.inference.prior import Prior
 from nescio.inference.recipe import Recipe
@@ -68,6 +70,12 @@ class Frozen:
     recipe: Recipe
     weight: int
 
+    def head_of(self, network: nn.Module) -> nn.Module:
+        """The head of another network that differs in its weights alone."""
+        head, other = copy.deepcopy(self.head), network.state_dict()
+        head.load_state_dict({name: other[name] for name in head.state_dict()})
+        return head
+
     def joined(self, fitted: Fit) -> Fit:
         """The fit of the head as one of the whole network."""
         self.network.load_state_dict(fitted.network.state_dict(), strict=False)
@@ -80,6 +88,7 @@ def fit_frozen(
     train: ImageSet,
     recipe: Recipe,
     *,
+    again: Callable[[int], nn.Module] | None = None,
     prior: Prior | None = None,
     likelihood: Likelihood | None = None,
     seed: int = 0,
@@ -89,7 +98,7 @@ def fit_frozen(
     watch: ImageSet | None = None,
     reporter: Reporter = SILENT,
 ) -> Fit:
-    """As :func:`nescio.inference.fit_guide`, of a network whose trunk stays as it is.
+    """As :func:`nescio.inference.fit_posterior`, of a network whose trunk stays as it is.
 
     The arguments, what is returned and what is raised are the same, and see :func:`freeze_trunk`.
     """
@@ -103,10 +112,11 @@ def fit_frozen(
         precision=precision,
         reporter=reporter,
     )
-    fitted = fit_guide(
+    fitted = fit_posterior(
         frozen.head,
         frozen.train,
         frozen.recipe,
+        again=None if again is None else lambda start: frozen.head_of(again(start)),
         prior=prior,
         likelihood=likelihood,
         seed=seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import pyro
@@ -10,28 +10,29 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from nescio.inference.posterior import (
+    Draw,
+    Posterior,
+    Shapes,
+    count,
+    group,
+    grouped,
+    in_order,
+    require_shape,
+)
 from nescio.inference.scale import SCALE_MAPS, ScaleMap
 from nescio.network import channels_last
 
 
-class Guide(Protocol):
-    """What inference fits and prediction draws from."""
+class Guide(Posterior, Protocol):
+    """A posterior that is fitted as a Pyro program."""
 
     def __call__(self, x: Tensor | None = None, y: Tensor | None = None) -> Mapping[str, Tensor]:
         """The Pyro program: sample every weight at the model's own sites."""
         ...
 
-    @property
-    def names(self) -> Collection[str]:
-        """The names of the random parameters, in the order in which they are drawn."""
-        ...
-
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser changes."""
-        ...
-
-    def sampler(self) -> Callable[[torch.Generator], dict[str, Tensor]]:
-        """A function that draws one network's weights, by name, at each call."""
         ...
 
 
@@ -46,6 +47,9 @@ class MeanField:
         raw_scale: What the scale of each parameter is computed from, by name.
         scale_map: How, see :mod:`nescio.inference.scale`.
     """
+
+    family = "mean-field"
+    distinct = None
 
     def __init__(
         self,
@@ -68,6 +72,15 @@ class MeanField:
         return MeanField(
             parameters, {name: torch.full_like(p, raw) for name, p in parameters.items()}, scale_map
         )
+
+    @staticmethod
+    def of_scales(
+        loc: Mapping[str, Tensor],
+        scale: Mapping[str, Tensor],
+        scale_map: ScaleMap = SCALE_MAPS["softplus"],
+    ) -> MeanField:
+        """The one with these means and standard deviations."""
+        return MeanField(loc, {n: scale_map.raw(value) for n, value in scale.items()}, scale_map)
 
     @staticmethod
     def standard_normal(
@@ -110,7 +123,7 @@ class MeanField:
         """The standard deviation of one parameter."""
         return self.scale_map(self.raw_scale[name])
 
-    def sampler(self) -> Callable[[torch.Generator], dict[str, Tensor]]:
+    def sampler(self) -> Draw:
         """A function that draws one network's weights at each call.
 
         The noise comes from a CPU generator, so the same seed gives the same network on
@@ -122,7 +135,7 @@ class MeanField:
                 for name, loc in self.loc.items()
             }
 
-        def draw(generator: torch.Generator) -> dict[str, Tensor]:
+        def draw(generator: torch.Generator, number: int = 0) -> dict[str, Tensor]:  # noqa: ARG001
             return {
                 name: torch.empty_like(loc)
                 .copy_(torch.randn(loc.shape, generator=generator))
@@ -148,3 +161,32 @@ class MeanField:
             {name: value.to(device) for name, value in self.raw_scale.items()},
             self.scale_map,
         )
+
+    def center(self) -> Mapping[str, Tensor]:
+        """The means."""
+        return self.loc
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Groups ``loc`` and ``raw_scale``."""
+        return grouped(loc=self.loc, raw_scale=self.raw_scale)
+
+    @staticmethod
+    def from_tensors(
+        tensors: Mapping[str, Tensor], shapes: Shapes, scale_map: ScaleMap
+    ) -> MeanField:
+        """From :meth:`tensors`, for a network of such shapes.
+
+        Raises:
+            Misfit: They do not fit it, or each other.
+        """
+        loc, raw = group(tensors, "loc"), group(tensors, "raw_scale")
+        order = in_order({**loc, **raw}, shapes)
+        return MeanField(
+            {n: require_shape("loc", n, loc.get(n), shapes[n]) for n in order},
+            {n: require_shape("raw_scale", n, raw.get(n), shapes[n]) for n in order},
+            scale_map,
+        )
+
+    def describe(self) -> str:
+        """What it is, in a few words."""
+        return f"an independent Normal for each of {count(self.loc):,} weights"

@@ -152,3 +152,23 @@ def _normal(parameter: Tensor, scale: float) -> dist.Distribution:
     loc = torch.zeros_like(parameter)
     scales = torch.full_like(parameter, scale)
     return dist.Normal(loc, scales, validate_args=False).to_event(parameter.ndim)
+
+
+def cross_entropy(
+    prior: dist.Distribution, mean: Tensor, variance: Tensor, sample: Tensor
+) -> Tensor:
+    """E_q[-log p(w)] for one parameter, in nats, 0-d.
+
+    Args:
+        prior: p.
+        mean: Of each weight under q.
+        variance: Of each weight under q. Dependence between weights does not matter to a prior
+            under which they are independent.
+        sample: A draw from q: it stands in for the mean where there is no closed form.
+    """
+    base = getattr(prior, "base_dist", prior)
+    if not isinstance(base, torch.distributions.Normal):
+        log_prob: Tensor = prior.log_prob(sample)
+        return -log_prob
+    squares = (variance + (mean - base.loc).square()) / base.scale.square()
+    return (0.5 * squares + base.scale.log() + 0.5 * math.log(2 * math.pi)).sum()

@@ -8,6 +8,7 @@ from typing import Literal
 
 from nescio.data import parse_augmentation
 from nescio.errors import UsageError
+from nescio.inference.choice import parse_posterior
 from nescio.inference.estimators import ESTIMATORS, Estimator
 from nescio.inference.prior import parse_prior
 from nescio.inference.scale import SCALE_MAPS
@@ -57,6 +58,8 @@ class Recipe:
         estimator: Which sampled networks the images of a batch go through, see
             :mod:`nescio.inference.estimators`; ``auto``, see
             :func:`nescio.inference.estimators.suitable_estimator`.
+        posterior: The kind of posterior, see :mod:`nescio.inference.choice`. ``estimator`` and
+            ``engine`` are for mean fields alone.
         engine: What computes the ELBO and its gradient, see :mod:`nescio.inference.engine`.
         network: The network that the recipe is for, where none is named.
         calibration: Share of the training images kept out for calibration.
@@ -86,6 +89,7 @@ class Recipe:
     network: str = "cnn"
     freeze: bool = False
     views: int = 1
+    posterior: str = "mean-field"
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "--epochs must be at least 1", self.epochs)
@@ -117,6 +121,33 @@ class Recipe:
         self._check_views()
         parse_prior(self.prior)
         parse_augmentation(self.augment)
+        self._check_posterior()
+
+    def _check_posterior(self) -> None:
+        choice = parse_posterior(self.posterior)
+        if choice.name in ("mean-field", "mean-field-ensemble"):
+            return
+        _require(
+            self.engine == "torch",
+            f"--engine {self.engine} fits mean fields alone, so --posterior must be mean-field",
+            self.posterior,
+        )
+        _require(
+            self.estimator in ("auto", "shared"),
+            f"--estimator {self.estimator} is for mean fields alone, so --posterior must be one",
+            self.posterior,
+        )
+        _require(
+            self.scale_likelihood,
+            "a likelihood that is not scaled is for mean fields alone, so --posterior must be one",
+            self.posterior,
+        )
+        _require(
+            not choice.kind.all_weights or self.random in ("all", "head"),
+            f"every weight of a member of --posterior {choice.name} is its own, so --random must "
+            "be all, or left out",
+            self.random,
+        )
 
     def _check_views(self) -> None:
         _require(self.views >= 1, "--views must be at least 1", self.views)

@@ -27,6 +27,10 @@ class ScaleMap(Protocol):
         """The raw value of a scale."""
         ...
 
+    def raw(self, scale: Tensor) -> Tensor:
+        """The raw value of each scale, same shape."""
+        ...
+
     def pull_back(
         self, gradient: Tensor, raw: Tensor, scale: Tensor, entropy: float, scratch: Tensor
     ) -> None:
@@ -57,6 +61,10 @@ class Softplus:
         """``log(exp(scale) - 1)``, without overflow."""
         return scale + math.log(-math.expm1(-scale))
 
+    def raw(self, scale: Tensor) -> Tensor:
+        """``log(exp(scale) - 1)``, without overflow."""
+        return scale + torch.log(-torch.expm1(-scale))
+
     def pull_back(
         self, gradient: Tensor, raw: Tensor, scale: Tensor, entropy: float, scratch: Tensor
     ) -> None:
@@ -75,6 +83,10 @@ class Exponential:
     def inverse(self, scale: float) -> float:
         """``log(scale)``."""
         return math.log(scale)
+
+    def raw(self, scale: Tensor) -> Tensor:
+        """``log(scale)``."""
+        return scale.log()
 
     def pull_back(
         self,

@@ -42,7 +42,7 @@ class Site:
         self.name, self.leaf, self.prior = name, leaf, prior
         self.loc, self.raw = guide.loc[name], guide.raw_scale[name]
         self.scale_map = guide.scale_map
-        self.prior_scale = _normal_scale(prior)
+        self.prior_scale = normal_scale(prior)
         self.closed_form = analytic_kl and _has_closed_form(prior)
         self.scale = self._buffer()
         self.scratch = self._buffer()
@@ -158,7 +158,7 @@ def _normal_kl(loc: Tensor, scale: Tensor, prior_scale: float) -> Tensor:
     return squares - scale.log().sum() + loc.numel() * (math.log(prior_scale) - 0.5)
 
 
-def _normal_scale(prior: dist.Distribution) -> float | None:
+def normal_scale(prior: dist.Distribution) -> float | None:
     """``s`` where the prior is Normal(0, s) for every weight alike, else ``None``."""
     base = getattr(prior, "base_dist", prior)
     if not isinstance(base, torch.distributions.Normal):

@@ -49,14 +49,14 @@ class Watch:
         """
         device = next(iter(means.values())).device
         network.eval()
-        right = 0
+        right = torch.zeros((), dtype=torch.int64, device=device)
         for images, labels in zip(
             self.images.split(batch_size), self.labels.split(batch_size), strict=True
         ):
             output: Tensor = functional_call(network, dict(means), (to_float(images.to(device)),))
-            right += int((output.argmax(-1).cpu() == labels).sum())
+            right += (output.argmax(-1) == labels.to(device)).sum()
         train_mode(network)
-        return right / len(self.labels)
+        return int(right) / len(self.labels)
 
     def describe(self, accuracy: float) -> str:
         """What :meth:`accuracy` gave, in words."""

@@ -21,7 +21,7 @@ from nescio.network.lifting import check_lifting
 from nescio.network.modes import evaluating, train_mode
 from nescio.network.normalise import Normalisation, normalised, parse_normalisation
 from nescio.network.source import NetworkSource
-from nescio.network.surgery import replaced, twin
+from nescio.network.surgery import named_tensors, replaced, twin
 from nescio.network.weights import LoadedWeights, load_weights
 from nescio.network.zoo import is_zoo, zoo_config
 
@@ -47,6 +47,7 @@ __all__ = [
     "lay_out",
     "load_weights",
     "mlp",
+    "named_tensors",
     "normalised",
     "parse_normalisation",
     "replaced",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nescio.devices import is_out_of_memory
-from nescio.network.surgery import replaced
+from nescio.network.surgery import named_tensors, replaced
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _sequential(network: nn.Module, random: Collection[str]) -> Cut | None:
         return None
     drawn = _identities(network, random)
     for index, module in enumerate(network):
-        if any(id(parameter) in drawn for parameter in module.parameters()):
+        if any(id(value) in drawn for value in (*module.parameters(), *module.buffers())):
             return Cut(network[:index], network[index:], "") if index else None
     return None
 
@@ -116,10 +116,10 @@ def _single_head(network: nn.Module, random: Collection[str]) -> Cut | None:
         return None
     trunk, head = replaced(network, owner, nn.Identity()), network.get_submodule(owner)
     drawn = _identities(network, random)
-    if any(id(parameter) in drawn for parameter in trunk.parameters()):
+    if any(id(value) in drawn for value in (*trunk.parameters(), *trunk.buffers())):
         return None  # the trunk uses the head's weights too
     return Cut(trunk, head, f"{owner}.")
 
 
 def _identities(network: nn.Module, names: Collection[str]) -> set[int]:
-    return {id(parameter) for name, parameter in network.named_parameters() if name in names}
+    return {id(value) for name, value in named_tensors(network).items() if name in names}

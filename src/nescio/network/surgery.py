@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def twin(network: nn.Module) -> nn.Module:
@@ -26,3 +26,8 @@ def replaced(network: nn.Module, path: str, module: nn.Module) -> nn.Module:
     child = replaced(network.get_submodule(name), rest, module)
     other._modules = {**network._modules, name: child}
     return other
+
+
+def named_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """All parameters, then all buffers, each by one name: what a posterior may replace."""
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}

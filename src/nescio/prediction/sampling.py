@@ -9,7 +9,7 @@ depend on how images are cut into batches, nor on how many networks are drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nescio.data.images import images_at_once, to_float
 from nescio.devices import explain_memory, lowered
 from nescio.errors import ArchitectureError, UsageError
-from nescio.inference.guide import Guide
+from nescio.inference.posterior import Draw, Posterior
 from nescio.network import Cut, channels_last, convolves, cut_network, twin
 from nescio.progress import SILENT, Reporter, Task
 from nescio.randomness import Stream, generator
@@ -63,6 +63,7 @@ class SampledNetworks:
     Attributes:
         cut: The network, cut where its random weights begin.
         draw: Draws weights from a generator.
+        distinct: How many networks there are, if few: number ``s`` is then ``s % distinct``.
         classes: ``C``.
         seed: Of the networks.
         batch_size: Images through a network at once.
@@ -74,7 +75,8 @@ class SampledNetworks:
     """
 
     cut: Cut
-    draw: Callable[[torch.Generator], dict[str, Tensor]]
+    draw: Draw
+    distinct: int | None
     classes: int
     seed: int
     batch_size: int
@@ -88,7 +90,7 @@ class SampledNetworks:
     @torch.no_grad()
     def prepare(
         network: nn.Module,
-        guide: Guide,
+        guide: Posterior,
         images: Tensor,
         *,
         classes: int,
@@ -120,6 +122,7 @@ class SampledNetworks:
         return SampledNetworks(
             cut,
             guide.sampler(),
+            guide.distinct,
             classes,
             seed,
             batch_size,
@@ -157,7 +160,11 @@ class SampledNetworks:
             size = images_at_once(features, self.batch_size)
             batches = features.split(size)
             for out, s in zip(logits, numbers, strict=True):
-                weights = self.draw(generator(self.seed, Stream.PREDICTION, s))
+                if self.distinct is not None and s - numbers.start >= self.distinct:
+                    out.copy_(logits[s - numbers.start - self.distinct])
+                    task.advance(len(features))
+                    continue
+                weights = self.draw(generator(self.seed, Stream.PREDICTION, s), s)
                 for x, part in zip(batches, out.split(size), strict=True):
                     given = x.clone() if self.overwrites else x
                     part.copy_(self.cut.logits(weights, given))

@@ -1,0 +1,169 @@
+"""Pieces of the graph against what they follow: searching, preprocessing, familiarity."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+pytest.importorskip("onnxruntime", reason="pip install 'nescio[onnx]'")
+
+from onnx_support import Piece
+
+from nescio.data import Preprocessing, adapt
+from nescio.export.familiar import evidence, solve_ridge
+from nescio.export.images import pixels
+from nescio.export.search import count_below
+from nescio.familiarity import Stage
+from nescio.familiarity.density import AxesMoments, ClassMoments
+from nescio.familiarity.neighbours import NeighbourDensities
+from nescio.familiarity.tail import fit_tail
+
+NUMBERS = st.floats(-4, 4, width=16) | st.sampled_from([-torch.inf, torch.inf, 0.0, 1.0])
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    rising=st.lists(NUMBERS, min_size=1, max_size=20).map(sorted),
+    values=st.lists(NUMBERS, min_size=1, max_size=20),
+    equal=st.booleans(),
+)
+def test_counting_is_searching_sorted_numbers(
+    rising: list[float], values: list[float], equal: bool
+) -> None:
+    numbers, asked = torch.tensor(rising), torch.tensor(values)
+    piece = Piece(
+        lambda graph, x: {"count": (count_below(graph, numbers, x, equal=equal), "int64")},
+        x=(1, "float32"),
+    )
+    assert torch.equal(piece(x=asked)["count"], torch.searchsorted(numbers, asked, right=equal))
+
+
+@pytest.fixture(scope="module")
+def resized() -> dict[int, Piece]:
+    return {
+        channels: Piece(
+            lambda graph, x, c=channels: {
+                "x": (pixels(graph, x, Preprocessing(c, 14, 11)), "float32")
+            },
+            images=(4, "uint8"),
+        )
+        for channels in (1, 3)
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(2, 70),
+    width=st.integers(2, 70),
+    channels=st.sampled_from([1, 3]),
+    seed=st.integers(0, 2**31),
+)
+def test_images_of_any_size_become_what_adapt_makes_of_them(
+    resized: dict[int, Piece], height: int, width: int, channels: int, seed: int
+) -> None:
+    scale = min(14 / height, 11 / width)
+    scaled = round(height * scale), round(width * scale)
+    assume(min(scaled) > 1)
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, channels, height, width)
+    images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    found = resized[channels](images=images.permute(0, 2, 3, 1).contiguous())["x"] * 255
+    expected = adapt(images, Preprocessing(channels, 14, 11)).float()
+    # Where the exact value is halfway between two levels, rounding may go either way.
+    exact = F.interpolate(images.double(), size=scaled, mode="bilinear", antialias=True)
+    halfway = ((exact - exact.floor()) - 0.5).abs() < 1e-3
+    top, left = (14 - scaled[0]) // 2, (11 - scaled[1]) // 2
+    tie = torch.zeros(expected.shape, dtype=torch.bool)
+    tie[:, :, top : top + scaled[0], left : left + scaled[1]] = halfway
+    assert float((found - expected).abs().max()) < 1.01
+    assert torch.allclose(found[~tie], expected[~tie], rtol=0, atol=1e-3)
+
+
+def test_images_of_the_own_size_stay_as_they_are(resized: dict[int, Piece]) -> None:
+    images = torch.arange(14 * 11, dtype=torch.uint8).view(1, 1, 14, 11)
+    found = resized[1](images=images.permute(0, 2, 3, 1).contiguous())["x"]
+    assert torch.equal(found, images.float() / 255)
+
+
+def features(count: int, width: int, classes: int) -> tuple[Tensor, Tensor]:
+    """Of classes whose sizes and spreads differ."""
+    generator = torch.Generator().manual_seed(width)
+    labels = torch.randint(classes, (count,), generator=generator)
+    labels[labels == 1] = torch.where(labels[labels == 1] >= 0, 0, 1)
+    labels[:7] = 1  # a class with few images
+    places = torch.randn(classes, width, generator=generator) * 2
+    spread = 0.3 + torch.arange(classes)[labels, None] / classes
+    return places[labels] + spread * torch.randn(count, width, generator=generator), labels
+
+
+def stage(kind: str, found: Tensor, labels: Tensor, classes: int) -> Stage:
+    moments = AxesMoments()
+    moments.add(found)
+    axes = moments.axes(found.shape[1] - 2)
+    assert axes is not None
+    gathered = ClassMoments(axes, classes, 0 if kind == "shared" else 2**20)
+    along = axes(found)
+    gathered.add(along, labels)
+    if kind in ("plane", "neighbour"):
+        density = NeighbourDensities.of(
+            axes, gathered.whitener(), along, labels, classes, plane=kind == "plane"
+        )
+        return Stage(kind, density, fit_tail(*density.left_out(), classes))
+    gaussian = gathered.densities()
+    return Stage(kind, gaussian, fit_tail(gaussian.left_out(found, labels), labels, classes))
+
+
+def test_evidence_is_that_of_the_stages() -> None:
+    classes = 4
+    found, labels = features(900, 12, classes)
+    kinds = ("plane", "gaussian", "shared", "neighbour")
+    stages = [stage(kind, found, labels, classes) for kind in kinds]
+    assert {len(s.density.counts) for s in stages} == {classes}
+    piece = Piece(
+        lambda graph, *read: {"evidence": (evidence(graph, stages, read), "float32")},
+        **dict.fromkeys(kinds, (2, "float32")),
+    )
+    asked = torch.cat([found[:40], features(40, 12, classes)[0] * 5])
+    theirs = piece(**dict.fromkeys(kinds, asked))["evidence"]
+    own = torch.stack([s.evidence(asked) for s in stages], 1)
+    assert torch.allclose(theirs, own, rtol=2e-4, atol=2e-4)
+    assert float(own.max()) > 20 > 1 > float(own.min())
+    strange = asked.clone()
+    strange[0, 0], strange[1, 0] = torch.nan, torch.inf
+    theirs = piece(**dict.fromkeys(kinds, strange))["evidence"]
+    assert bool((theirs[:2] > 1e30).all())
+    assert torch.allclose(theirs[2:], own[2:], rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e2, 1e4])
+def test_linear_systems_are_solved_to_the_digits_of_float32(condition: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    n, c, r, ridge = 5, 3, 24, 2.0
+    turn = torch.linalg.qr(torch.randn(n, c, r, r, generator=generator).double()).Q
+    sizes = torch.logspace(0, torch.log10(torch.tensor(condition)), r).double() - 1
+    gram = (turn * (ridge * sizes)) @ turn.transpose(2, 3)
+    rest = torch.randn(n, c, r, generator=generator)
+    piece = Piece(
+        lambda graph, g, b: {"x": (solve_ridge(graph, g, b, ridge), "float32")},
+        gram=(4, "float32"),
+        rest=(3, "float32"),
+    )
+    found = piece(gram=gram.float(), rest=rest)["x"].double()
+    system = gram + ridge * torch.eye(r).double()
+    exact = torch.linalg.solve(system, rest.double()[..., None])[..., 0]
+    apart = (found - exact).norm(dim=2) / exact.norm(dim=2)
+    assert float(apart.max()) < 1e-6 * max(1.0, condition)
+
+
+def test_a_system_without_a_right_side_has_the_solution_nothing() -> None:
+    piece = Piece(
+        lambda graph, g, b: {"x": (solve_ridge(graph, g, b, 1.0), "float32")},
+        gram=(4, "float32"),
+        rest=(3, "float32"),
+    )
+    found = piece(gram=torch.eye(3)[None, None], rest=torch.zeros(1, 1, 3))["x"]
+    assert torch.equal(found, torch.zeros(1, 1, 3))
