@@ -186,11 +186,7 @@ def fit(
         module,
         splits.train,
         recipe,
-        again=(
-            (lambda start: source.module(spec, start, SILENT)[0])
-            if isinstance(network, str)
-            else None
-        ),
+        again=source.again(spec),
         prior=prior,
         likelihood=likelihood,
         seed=seed,

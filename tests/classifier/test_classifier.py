@@ -393,6 +393,23 @@ def test_foreign_newer_and_missing_files(model_file: Path, tmp_path: Path) -> No
     [
         {"network": {"name": "mlp", "shape": [1, 100_000, 100_000], "classes": 3}},
         {"network": {"name": "mlp", "shape": [1, 6], "classes": 3}},
+        {"network": {"name": "mlp", "shape": [1, 6, 6], "classes": 3, "normalise": 3}},
+        {
+            "network": {
+                "name": "mlp",
+                "shape": [1, 6, 6],
+                "classes": 3,
+                "normalise": {"mean": [0.5], "std": [0]},
+            }
+        },
+        {
+            "network": {
+                "name": "mlp",
+                "shape": [1, 6, 6],
+                "classes": 3,
+                "normalise": {"mean": [0.5], "std": [1]},
+            }
+        },
         {"network": None},
         {"classes": None},
         {"recipe": {"name": "x"}},

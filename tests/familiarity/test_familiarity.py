@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tests_support import SIDE, small_network, stripes
+from tests_support import SIDE, Told, small_network, stripes
 from torch import Tensor, nn
 
 import nescio
@@ -205,9 +205,11 @@ def test_few_images_go_through_the_network_once(monkeypatch: pytest.MonkeyPatch)
 
     train = stripes(600, 0)
     network = nn.Sequential(Counting(), *small_network()[1:]).eval()
-    known = fit_familiarity(network, {}, train, classes=3)
+    told = Told()
+    known = fit_familiarity(network, {}, train, classes=3, reporter=told)
     # Two more, to find the stages.
     assert Counting.images == len(train) + 2
+    assert told.tasks == {"getting to know the training images": (600, 600)}
     with monkeypatch.context() as patch:
         patch.setattr(_Known, "_kept", property(lambda _: {}, lambda *_: None), raising=False)
         again = fit_familiarity(network, {}, train, classes=3)

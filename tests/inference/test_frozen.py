@@ -11,6 +11,7 @@ from nescio.data import FeatureSet
 from nescio.data.features import empty_features
 from nescio.errors import ArchitectureError, DataError, UsageError
 from nescio.inference import DEFAULT, fit_frozen, fit_guide, freeze_trunk
+from nescio.prediction import SampledNetworks, stream_logits
 
 RECIPE = replace(
     DEFAULT,
@@ -230,3 +231,40 @@ def test_features_that_cannot_be() -> None:
         FeatureSet("f", torch.zeros(3, 2, dtype=torch.uint8), None, ())
     with pytest.raises(DataError, match="need 3 labels"):
         FeatureSet("f", torch.zeros(3, 2), torch.zeros(2, dtype=torch.int64), ("a", "b"))
+
+
+@pytest.mark.slow
+def test_cached_features_are_faster_and_give_the_same_posterior() -> None:
+    from frozen import compare
+
+    found = compare(images=24, passes=16, rounds=1, width=8)
+    seconds, a_pass = found["seconds"], found["seconds a pass"]
+    assert isinstance(seconds, dict)
+    assert isinstance(a_pass, dict)
+    # Sixteen passes through the trunk against one and a few images; then next to nothing.
+    assert seconds["cached"] < seconds["uncached"] / 2
+    assert a_pass["cached"] < a_pass["uncached"] / 10
+    assert found["means apart by"] < 1e-4 * found["largest mean"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "kind", ["low-rank:2", "ensemble:2", "mean-field-ensemble:2", "swag:3", "dropout:0.2", "ivon"]
+)
+def test_every_kind_of_posterior_over_the_head(kind: str) -> None:
+    train, network = stripes(60, 0), Net()
+
+    def again(seed: int) -> nn.Module:
+        other = Net()
+        with torch.no_grad():
+            other.fc.weight.fill_(seed % 7 / 10)
+        return other
+
+    recipe = replace(RECIPE, posterior=kind)
+    fitted = fit_frozen(network, train, recipe, again=again)
+    assert all(name.startswith("fc.") for name in fitted.guide.names)
+    assert torch.equal(fitted.network.body[0].weight, network.body[0].weight)
+    networks = SampledNetworks.prepare(
+        fitted.network, fitted.guide, train.images, classes=3, seed=0
+    )
+    (logits,) = stream_logits(networks, train.images, 2)
+    assert float((logits[0] - logits[1]).abs().max()) > 0

@@ -244,18 +244,7 @@ def _rebuild(
     tensors: Mapping[str, Tensor],
     network: nn.Module | str | None,
 ) -> Classifier:
-    shape = tuple(int(side) for side in header["network"]["shape"])
-    if len(shape) != 3:
-        raise ValueError(f"network shape {shape}")
-    described = header["network"]
-    normalise = described.get("normalise")
-    spec = NetworkSpec(
-        str(described["name"]),
-        shape,
-        int(described["classes"]),
-        None if normalise is None else Normalisation.from_json(normalise),
-    )
-    recipe = _recipe(path, header)
+    spec, recipe = _spec(header), _recipe(path, header)
     module, guide = _matching_network(path, header, spec, network, tensors)
     calibrated = header["calibrated"]
     training = header["training"]
@@ -286,6 +275,19 @@ def _rebuild(
     )
     _check_binding(path, classifier)
     return classifier
+
+
+def _spec(header: Mapping[str, Any]) -> NetworkSpec:
+    described = header["network"]
+    shape = tuple(int(side) for side in described["shape"])
+    if len(shape) != 3:
+        raise ValueError(f"network shape {shape}")
+    normalise = described.get("normalise")
+    try:
+        constants = None if normalise is None else Normalisation.from_json(normalise)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return NetworkSpec(str(described["name"]), shape, int(described["classes"]), constants)
 
 
 def _recipe(path: Path, header: Mapping[str, Any]) -> Recipe:

@@ -36,7 +36,7 @@ def calibrate(
     out
         The model file to write.
     network
-        Allow a model's own network code: module:factory.
+        Allow a model's own network code: module:factory or timm:NAME.
     """
     check_writable(out)
     from nescio.classifier import Promises, calibrate_classifier, calibration_set, load_model

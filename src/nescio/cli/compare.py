@@ -48,7 +48,7 @@ def compare(
     as_json
         Print one JSON object.
     network
-        Allow the models' own network code: module:factory.
+        Allow the models' own network code: module:factory or timm:NAME.
     """
     from nescio.evaluation import compare as hold_together
 

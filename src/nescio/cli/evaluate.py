@@ -54,7 +54,7 @@ def evaluate(
     report
         Write a self-contained HTML report to this file.
     network
-        Allow a model's own network code: module:factory.
+        Allow a model's own network code: module:factory or timm:NAME.
     """
     if report is not None:
         check_output(report, force=more.force)

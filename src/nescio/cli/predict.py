@@ -62,7 +62,7 @@ def predict(
         Draw all --samples networks for every image. Otherwise an image takes no more than its
         decision needs (but where pictures are drawn).
     network
-        Allow a model's own network code: module:factory.
+        Allow a model's own network code: module:factory or timm:NAME.
     """
     if not sources:
         raise UsageError("name at least one image, folder or data set to predict")

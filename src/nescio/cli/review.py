@@ -56,7 +56,7 @@ def review(
     rule
         calibrated, none, or QUANTILE:THRESHOLD such as median:0.2. [the model's own]
     network
-        Allow a model's own network code: module:factory.
+        Allow a model's own network code: module:factory or timm:NAME.
     force
         Replace a file that is there.
     """

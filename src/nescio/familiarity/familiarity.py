@@ -183,7 +183,7 @@ def fit_familiarity(
     names = tuple(stages) if stages else find_stages(network, few)
     reader = StageReader(network, weights, names)
     some = _some(train.require_labels(), MOST_IMAGES)
-    total = len(train) + 2 * len(some)
+    total = len(train) + (0 if len(train) <= MOST_IMAGES else 2 * len(some))
     with reporter.task("getting to know the training images", total, "images") as task:
         known = _Known(train, device, task)
         axes = _find_axes(known, some, reader, reporter)
@@ -217,7 +217,6 @@ class _Known:
         """The features of all stages, the labels and the places of the images at ``index``."""
         for part in index.split(images_at_once(self.train.images, BATCH_SIZE)):
             yield self._features(part, reader), self.labels[part].to(self.device), part
-            self.task.advance(len(part))
 
     def _features(self, part: Tensor, reader: StageReader) -> Sequence[Tensor]:
         """Few images are all read each time (see :func:`_some`), so their first says which."""
@@ -228,6 +227,7 @@ class _Known:
         if self.keeps:
             own = dict(zip(reader.stages, features, strict=True))
             self._kept[int(part[0]), len(part)] = own
+        self.task.advance(len(part))
         return features
 
 

@@ -71,6 +71,12 @@ class Frozen:
     recipe: Recipe
     weight: int
 
+    def head_of(self, network: nn.Module) -> nn.Module:
+        """The head of another network that differs in its weights alone."""
+        head, other = copy.deepcopy(self.head), network.state_dict()
+        head.load_state_dict({name: other[name] for name in head.state_dict()})
+        return head
+
     def joined(self, fitted: Fit) -> Fit:
         """The fit of the head as one of the whole network."""
         self.network.load_state_dict(fitted.network.state_dict(), strict=False)
@@ -107,17 +113,11 @@ def fit_frozen(
         precision=precision,
         reporter=reporter,
     )
-    few = to_float(train.images[:2])
-
-    def head_again(start: int) -> nn.Module:
-        assert again is not None  # noqa: S101 - asked below
-        return _parts(lay_out(again(start).float()).eval(), recipe.random, few)[1]
-
     fitted = fit_posterior(
         frozen.head,
         frozen.train,
         frozen.recipe,
-        again=None if again is None else head_again,
+        again=None if again is None else lambda start: frozen.head_of(again(start)),
         prior=prior,
         likelihood=likelihood,
         seed=seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from nescio.network.build import ARCHITECTURES, OWN, NetworkSpec, build
 from nescio.network.normalise import normalised, parse_normalisation
 from nescio.network.weights import LoadedWeights, load_weights
 from nescio.network.zoo import is_zoo, zoo_config
-from nescio.progress import Reporter
+from nescio.progress import SILENT, Reporter
 
 
 @dataclass(frozen=True)
@@ -106,3 +107,9 @@ class NetworkSource:
                     "left as initialised, to be trained"
                 )
         return normalised(network, spec.normalise), loaded
+
+    def again(self, spec: NetworkSpec) -> Callable[[int], nn.Module] | None:
+        """Builds the network with other initial weights, by a seed, where it can be built."""
+        if isinstance(self.network, nn.Module):
+            return None
+        return lambda seed: self.module(spec, seed, SILENT)[0]
