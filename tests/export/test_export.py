@@ -22,6 +22,7 @@ from nescio.export import Exported, export_onnx
 from nescio.export import check as check_module
 from nescio.export.check import as_input, codes, codes_of, compare, made_images
 from nescio.export.model import build_model, choose_draw, serialise, start
+from nescio.inference import MeanField
 
 CROSS = np.pad(np.full((1, SIDE, 2), 200, np.uint8), ((0, 0), (0, 0), (2, SIDE - 4)))
 
@@ -70,7 +71,7 @@ def test_it_decides_as_the_classifier_does(
     for name, score in own.scores.items():
         # Rounding may choose another of two neighbours that are equally far.
         apart = (theirs[name] - score).abs()
-        assert float(apart.median()) < 1e-5, name
+        assert float(apart.median()) < 1e-4, name
         assert float(apart.max()) < 0.02, name
     assert 0 < int(theirs["accepted"].sum()) < len(images)
 
@@ -141,9 +142,11 @@ def test_what_decides_otherwise_is_not_written(
     assert len(agreement.differences) > 5
     with pytest.raises(ExportError, match="of 100 images are decided otherwise, such as stripes"):
         agreement.require()
-    # Other networks than those in the file: decided alike, but not with the same scores.
-    agreement = compare(session, classifier, rule, replace(draw, seed=5), [stripes(100, 2)])
-    assert agreement.apart > 0.01
+    # Other networks than those in the file: most are decided alike, but by other scores.
+    wide = {name: raw + 2 for name, raw in classifier.guide.raw_scale.items()}
+    unsure = replace(classifier, guide=MeanField(classifier.guide.loc, wide))
+    agreement = compare(session, unsure, rule, draw, [stripes(100, 2)])
+    assert agreement.apart > 0.1
     with pytest.raises(ExportError):
         agreement.require()
     monkeypatch.setattr(check_module, "compare", lambda *_, **__: agreement)
