@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -125,6 +126,24 @@ def test_it_runs_without_pytorch(
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     own = replace(classifier, precision="float32").decide(as_input(images)[..., 0], samples=20)
     assert json.loads(said) == codes_of(own).tolist()
+
+
+def test_the_script_of_the_docs_says_the_verdict_in_words(
+    exported: Exported, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/deploy.md").read_text(encoding="utf-8")
+    script = re.search(r"<!-- file: answer.py -->\n```python\n(.*?)```", page, re.S)
+    assert script is not None
+    (tmp_path / "answer.py").write_text(script[1])
+    Image.fromarray(stripes(1, 4).images[0, 0].numpy()).save(tmp_path / "left.png")
+    Image.fromarray(np.full((20, 9), 255, np.uint8)).save(tmp_path / "white.png")
+    command = [sys.executable, "answer.py", str(exported.path), "left.png", "white.png"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    familiar, strange = done.stdout.splitlines()
+    assert familiar == "left.png: left"
+    assert re.fullmatch(
+        r"white.png: I don't know \(unfamiliar: nearest to \w+, given away by stage \w+\)", strange
+    )
 
 
 def test_what_decides_otherwise_is_not_written(
