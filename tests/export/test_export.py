@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,11 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-
-onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'nescio[onnx]'")
-
 from tests_support import CLASSES, QUICK, SIDE, stripes
+from torch import Tensor, nn
 
 import nescio
 from nescio.cli import main
@@ -25,6 +23,7 @@ from nescio.export import Exported, export_onnx
 from nescio.export import check as check_module
 from nescio.export.check import as_input, codes, codes_of, compare, made_images
 from nescio.export.model import build_model, choose_draw, serialise, start
+from nescio.inference import MeanField
 
 CROSS = np.pad(np.full((1, SIDE, 2), 200, np.uint8), ((0, 0), (0, 0), (2, SIDE - 4)))
 
@@ -71,7 +70,10 @@ def test_it_decides_as_the_classifier_does(
     assert torch.equal(theirs["stage"], own.verdicts.stage)
     assert torch.allclose(theirs["doubt"], own.verdicts.ambiguity, atol=1e-5)
     for name, score in own.scores.items():
-        assert torch.allclose(theirs[name], score, rtol=1e-4, atol=1e-5), name
+        # Rounding may choose another of two neighbours that are equally far.
+        apart = (theirs[name] - score).abs()
+        assert float(apart.median()) < 1e-4, name
+        assert float(apart.max()) < 0.02, name
     assert 0 < int(theirs["accepted"].sum()) < len(images)
 
 
@@ -126,6 +128,24 @@ def test_it_runs_without_pytorch(
     assert json.loads(said) == codes_of(own).tolist()
 
 
+def test_the_script_of_the_docs_says_the_verdict_in_words(
+    exported: Exported, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/deploy.md").read_text(encoding="utf-8")
+    script = re.search(r"<!-- file: answer.py -->\n```python\n(.*?)```", page, re.S)
+    assert script is not None
+    (tmp_path / "answer.py").write_text(script[1])
+    Image.fromarray(stripes(1, 4).images[0, 0].numpy()).save(tmp_path / "left.png")
+    Image.fromarray(np.full((20, 9), 255, np.uint8)).save(tmp_path / "white.png")
+    command = [sys.executable, "answer.py", str(exported.path), "left.png", "white.png"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    familiar, strange = done.stdout.splitlines()
+    assert familiar == "left.png: left"
+    assert re.fullmatch(
+        r"white.png: I don't know \(unfamiliar: nearest to \w+, given away by stage \w+\)", strange
+    )
+
+
 def test_what_decides_otherwise_is_not_written(
     classifier: nescio.Classifier,
     session: object,
@@ -141,9 +161,11 @@ def test_what_decides_otherwise_is_not_written(
     assert len(agreement.differences) > 5
     with pytest.raises(ExportError, match="of 100 images are decided otherwise, such as stripes"):
         agreement.require()
-    # Other networks than those in the file: decided alike, but not with the same scores.
-    agreement = compare(session, classifier, rule, replace(draw, seed=5), [stripes(100, 2)])
-    assert agreement.apart > 0.01
+    # Other networks than those in the file: most are decided alike, but by other scores.
+    wide = {name: raw + 2 for name, raw in classifier.guide.raw_scale.items()}
+    unsure = replace(classifier, guide=MeanField(classifier.guide.loc, wide))
+    agreement = compare(session, unsure, rule, draw, [stripes(100, 2)])
+    assert agreement.apart > 0.1
     with pytest.raises(ExportError):
         agreement.require()
     monkeypatch.setattr(check_module, "compare", lambda *_, **__: agreement)
@@ -198,10 +220,10 @@ def test_bad_input_is_told_before_work_is_done(
         (["--onnx", "--out", str(tmp_path / "x.onnx"), "--samples", "3000000"], "lower --samples"),
     ]
     for options, words in cases:
-        assert main(["export", str(model_file), *options]) == 2
+        assert main(["export", str(model_file), *options, "--quiet"]) == 2
         said = capsys.readouterr().err
         assert words in said, said
-        assert len(said.strip().splitlines()) <= 2  # a note on promises, and the error
+        assert len(said.strip().splitlines()) == 1
     monkeypatch.setattr("nescio.export.export.NEEDED", ("onnx", "no_such_package"))
     assert main(["export", str(model_file), "--onnx"]) == 2
     assert "no_such_package; install it with pip install 'nescio[onnx]'" in capsys.readouterr().err
@@ -222,7 +244,7 @@ def test_an_operator_without_a_translation_is_named(data: Dataset) -> None:
     quick = replace(QUICK, epochs=1)
     classifier = nescio.fit(network, data, recipe=quick, max_refusal=0.05, samples=3)
     rule = classifier.rule
-    with pytest.raises(ArchitectureError, match="special_bessel_j0"):
+    with pytest.raises(ArchitectureError, match="no operator for .*bessel_j0"):
         build_model(classifier, rule, choose_draw(classifier, rule))
 
 

@@ -7,11 +7,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-
-pytest.importorskip("onnxruntime", reason="pip install 'nescio[onnx]'")
-
 from onnx_support import Piece
+from torch import Tensor
 
 from nescio.data import Preprocessing, adapt
 from nescio.export.familiar import evidence, solve_ridge
@@ -25,7 +22,7 @@ from nescio.familiarity.tail import fit_tail
 NUMBERS = st.floats(-4, 4, width=16) | st.sampled_from([-torch.inf, torch.inf, 0.0, 1.0])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     rising=st.lists(NUMBERS, min_size=1, max_size=20).map(sorted),
     values=st.lists(NUMBERS, min_size=1, max_size=20),
@@ -55,7 +52,7 @@ def resized() -> dict[int, Piece]:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     height=st.integers(2, 70),
     width=st.integers(2, 70),
@@ -131,7 +128,8 @@ def test_evidence_is_that_of_the_stages() -> None:
     theirs = piece(**dict.fromkeys(kinds, asked))["evidence"]
     own = torch.stack([s.evidence(asked) for s in stages], 1)
     assert torch.allclose(theirs, own, rtol=2e-4, atol=2e-4)
-    assert float(own.max()) > 20 > 1 > float(own.min())
+    assert float(own.min()) < 1
+    assert float(own.max()) > 20
     strange = asked.clone()
     strange[0, 0], strange[1, 0] = torch.nan, torch.inf
     theirs = piece(**dict.fromkeys(kinds, strange))["evidence"]

@@ -111,7 +111,7 @@ def _warn(rule: Rule, samples: int | None, seed: int | None, reporter: Reporter)
     if on.precision != "float32":
         reporter.note(
             f"the rule was calibrated in {on.precision}, the file computes in float32: its "
-            "promises do not cover it"
+            "promises do not cover it; set them anew with nescio calibrate --precision float32"
         )
 
 
