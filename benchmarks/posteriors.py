@@ -3,8 +3,8 @@
     python benchmarks/posteriors.py --seeds 0,1 --effort quick      the table of all kinds
     python benchmarks/posteriors.py --agreement                     beside HMC, on a small problem
 
-Writes docs/posteriors.json; rows that are measured again are replaced. Costs are of the processor (CPU
-seconds of this process), so what else the machine does counts little.
+Writes docs/posteriors.json; rows that are measured again are replaced. Costs are of the processor
+(CPU seconds of this process), so what else the machine does counts little.
 """
 
 from __future__ import annotations

@@ -161,10 +161,10 @@ def test_one_network_is_the_maximum_of_the_posterior_density() -> None:
     data = ImageSet("two", images, labels, ("a", "b"))
     settings = replace(RECIPE, epochs=150, batch_size=80, learning_rate=0.3, schedule="one-cycle")
     guide = fit_guide(line(), data, settings, learner=point).guide
-    theirs = LogisticRegression(C=0.5, fit_intercept=False, tol=1e-8).fit(x, labels).coef_[0]
+    theirs = LogisticRegression(C=2.0, fit_intercept=False, tol=1e-8).fit(x, labels).coef_[0]
     weights = guide.center()["1.weight"].detach()
     # Two rows with variance 1 each: their difference, which alone counts, has the variance 2,
-    # and C is the inverse of the precision that scikit-learn puts on it.
+    # which is what C stands for.
     difference = (weights[1] - weights[0]).double()
     torch.testing.assert_close(difference, torch.from_numpy(theirs), rtol=5e-3, atol=5e-3)
 
