@@ -3,6 +3,8 @@
 import json
 import math
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import numpy as np
@@ -126,9 +128,8 @@ def test_quality_on_shapes_is_what_it_was() -> None:
         """Of the training sets known, and of this one; and the images of this one."""
         groups = []
         for each in (*known, found):
-            for step in path:
-                each = each[step]
-            groups.append((each[of], each[whole]))
+            group = reduce(getitem, path, each)
+            groups.append((group[of], group[whole]))
         values = [count / total for count, total in groups]
         return values[:-1], values[-1], groups[-1][1]
 

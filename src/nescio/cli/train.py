@@ -34,6 +34,7 @@ def train(
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     extra_labels: Path | None = None,
     recipe: Literal["default", "article"] = "default",
+    posterior: str | None = None,
     network: str | None = None,
     effort: Literal["quick", "normal", "best"] = "normal",
     epochs: int | None = None,
@@ -77,6 +78,15 @@ def train(
         mlp, cnn, module:factory for your own (called with shape= and classes=), or timm:NAME
         (pip install 'nescio[timm]'; it begins at random unless --weights are given).
         [default: cnn; article: mlp]
+    posterior
+        What is kept of the uncertainty in the weights; docs/how-to/posteriors.md compares all.
+        mean-field: an independent Normal for each random weight. low-rank:8: weights vary together
+        along eight directions, too. ivon: a mean field by variational online Newton. laplace,
+        laplace:kron: a Normal from the curvature at the trained weights (needs nescio[laplace]).
+        swag:20: a Normal from 20 snapshots of further training. dropout:0.2: that share of inputs
+        dropped. ensemble:5: five ordinary networks from five seeds. mean-field-ensemble:5: five
+        mean fields. hmc:200: networks drawn by NUTS, for at most 2,000 random weights and 2,000
+        images. [mean-field]
     effort
         quick: a quarter of the passes; best: four times as many.
     epochs
@@ -105,9 +115,9 @@ def train(
         How posterior scales are kept positive: by softplus, or by exp, which is faster and comes
         nearer to the ELBO's optimum in as many passes. [softplus]
     estimator
-        shared: one drawn network a step. flipout, local: one for each image of a batch; steadier
-        gradients, dearer steps. [default: auto, local where the head alone is random, else
-        shared; article: shared]
+        For mean fields. shared: one drawn network a step. flipout, local: one for each image of a
+        batch; steadier gradients, dearer steps. [default: auto, local where the head alone is
+        random, else shared; article: shared]
     engine
         torch: the same ELBO and gradient, fast. pyro: the defining program. [torch; article: pyro]
     compiled
@@ -142,6 +152,7 @@ def train(
         "learning_rate": learning_rate,
         "prior": prior,
         "kl_weight": kl_weight,
+        "posterior": posterior,
         "random": random,
         "freeze": backbone.freeze,
         "views": backbone.views,
@@ -152,6 +163,8 @@ def train(
         "engine": engine,
         "rule": rule,
     }
+    if posterior is not None:
+        _check_random(posterior, random)
     chosen = find_recipe(recipe).with_effort(effort)
     chosen = replace(chosen, **{k: v for k, v in changes.items() if v is not None})
     try:
@@ -186,6 +199,18 @@ def train(
         print_error(f"no valid threshold promises the risk; set others with nescio calibrate {out}")
         return 2
     return 0
+
+
+def _check_random(posterior: str, random: str | None) -> None:
+    """A choice of weights that would change nothing must not be taken silently."""
+    from nescio.inference import parse_posterior
+
+    choice = parse_posterior(posterior)
+    if choice.kind.all_weights and random not in (None, "all"):
+        raise UsageError(
+            f"every weight of a member of --posterior {choice.name} is its own, so --random must "
+            f"be all, or left out, got {random}"
+        )
 
 
 def _save(classifier: Classifier, out: Path) -> bool:

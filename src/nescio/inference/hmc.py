@@ -36,11 +36,11 @@ MOST_IMAGES = 2_000
 CHAINS = 4
 """Chains that are compared with each other."""
 
-LEAST_WARMUP = 200
+LEAST_WARMUP = 150
 """Steps of each chain that tune it and are thrown away; at least as many as are kept."""
 
-DEPTH = 8
-"""A path is doubled at most so many times: 256 steps."""
+DEPTH = 7
+"""A path is doubled at most so many times: 128 steps."""
 
 SPREAD = 0.1
 """Standard deviation of the chains' starts around the trained weights."""

@@ -13,6 +13,7 @@ what is kept are our own tensors, so drawing and loading need it no more.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -105,17 +106,20 @@ def curvature(job: Job, head: Head, *, full: bool) -> FullNormal | KroneckerNorm
 
 
 def _fit_library(head: Head, structure: str) -> Any:
-    from laplace import Laplace
-    from laplace.curvature import CurvlinopsGGN
+    with warnings.catch_warnings():
+        # The library compiles functions in a way that PyTorch means to give up.
+        warnings.filterwarnings("ignore", ".*torch.jit.*", DeprecationWarning)
+        from laplace import Laplace
+        from laplace.curvature import CurvlinopsGGN
 
-    library = Laplace(
-        head.cut.head,
-        "classification",
-        subset_of_weights="all",
-        hessian_structure=structure,
-        backend=CurvlinopsGGN,
-    )
-    library.fit(DataLoader(TensorDataset(head.features, head.labels), batch_size=BATCH))
+        library = Laplace(
+            head.cut.head,
+            "classification",
+            subset_of_weights="all",
+            hessian_structure=structure,
+            backend=CurvlinopsGGN,
+        )
+        library.fit(DataLoader(TensorDataset(head.features, head.labels), batch_size=BATCH))
     return library
 
 

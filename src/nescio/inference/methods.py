@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from nescio.data import ImageSet
+from nescio.errors import UsageError
 from nescio.inference.choice import Choice, parse_posterior
 from nescio.inference.dropout import Dropout
 from nescio.inference.ensemble import fit_ensemble, fit_mean_field_ensemble
@@ -107,6 +108,8 @@ def fit_posterior(
         NescioError: As of :func:`nescio.inference.fit_guide`.
     """
     choice = parse_posterior(recipe.posterior)
+    if compiled and choice.name not in ("mean-field", "mean-field-ensemble"):
+        raise UsageError(f"--compile is for mean fields alone, not for --posterior {choice.name}")
     job = Job(
         network,
         train,

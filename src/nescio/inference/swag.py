@@ -1,8 +1,9 @@
 """SWAG: a Normal fitted to the path of stochastic gradient descent.
 
 Maddox et al. 2019, *A simple baseline for Bayesian uncertainty in deep learning*. From the trained
-network on, descent goes on at a constant rate, and the random weights after each of ``K`` passes
-are a snapshot. With their mean m, variances v and deviations d_k from the mean,
+network on, descent goes on at a constant rate, and the random weights after each pass (of small
+sets, after a few) are a snapshot, ``K`` in all. With their mean m, variances v and deviations d_k
+from the mean,
 
     w ~ Normal(m, (diag(v) + sum_k d_k d_k^T / (K - 1)) / 2)
 
@@ -13,6 +14,7 @@ none need be computed anew.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -35,6 +37,9 @@ RATE = 2.0
 
 MOMENTUM = 0.9
 """Of the descent, as in the paper."""
+
+GAP = 10
+"""At least so many steps lie between two snapshots: neighbours on the path are alike."""
 
 TINY = 1e-12
 """Least variance of a weight: the log of its scale has to be a number."""
@@ -66,8 +71,8 @@ def normal_of(snapshots: Sequence[dict[str, Tensor]], scale: str = "softplus") -
     return LowRank(loc, raw, factor, scale_map)
 
 
-def _collect(job: Job, head: Head, passes: int) -> Iterator[dict[str, Tensor]]:
-    """The random weights after each pass of descent at a constant rate."""
+def _collect(job: Job, head: Head, count: int) -> Iterator[dict[str, Tensor]]:
+    """The random weights on the path of descent at a constant rate, ``count`` times."""
     recipe, bayesian = job.recipe, head.bayesian
     own = dict(bayesian.network.named_parameters())
     weights = {n: own[n].detach().clone().requires_grad_() for n in bayesian.priors}
@@ -77,9 +82,10 @@ def _collect(job: Job, head: Head, passes: int) -> Iterator[dict[str, Tensor]]:
     shuffler, augmenter = (generator(job.seed, s, 1) for s in (Stream.SHUFFLE, Stream.AUGMENT))
     augmentation = parse_augmentation(recipe.augment)
     images, labels = job.train.images, job.train.require_labels()
-    steps = passes * recipe.steps_per_epoch(len(images))
+    every = math.ceil(GAP / recipe.steps_per_epoch(len(images)))
+    steps = count * every * recipe.steps_per_epoch(len(images))
     with job.reporter.task("collecting snapshots", steps, "steps") as task:
-        for _ in range(passes):
+        for number in range(1, count * every + 1):
             order = torch.randperm(len(images), generator=shuffler)
             for batch in order.split(recipe.batch_size):
                 x = augmentation(to_float(images[batch].to(job.device)), augmenter)
@@ -93,7 +99,8 @@ def _collect(job: Job, head: Head, passes: int) -> Iterator[dict[str, Tensor]]:
                     "the descent that swag follows diverged; lower --learning-rate (it was "
                     f"{recipe.learning_rate:g})"
                 )
-            yield {name: value.detach().clone() for name, value in weights.items()}
+            if number % every == 0:
+                yield {name: value.detach().clone() for name, value in weights.items()}
 
 
 def _log_joint(job: Job, head: Head, weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
