@@ -7,6 +7,7 @@ Exit status 0: done. 2: bad usage or bad input, told in one line on stderr.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -84,6 +85,8 @@ ASK_AGAIN_SECONDS = 0.05
 def run() -> None:
     """The entry point of the ``nescio`` command."""
     sys.unraisablehook = _keep_interrupts
+    # Of a damaged TIFF Pillow logs a line of its own beside the error that we tell.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     sys.exit(main(sys.argv[1:]))
 
 
