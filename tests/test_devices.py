@@ -22,12 +22,26 @@ def test_precisions_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_precision("bfloat16", CPU) == torch.bfloat16
     with pytest.raises(UsageError, match="--precision float8: expected one of auto, float32"):
         choose_precision("float8", CPU)
+    monkeypatch.setattr(devices.platform, "machine", lambda: "aarch64")
     for times, expected in (([1.0, 0.3], torch.bfloat16), ([1.0, 0.4], torch.float32)):
         devices._has_matrix_units.cache_clear()
         measured = iter(times)
         monkeypatch.setattr(devices, "_seconds", lambda _, m=measured: next(m))
         assert choose_precision("auto", CPU) == expected
         assert choose_precision("auto", CPU) == expected  # measured once
+    devices._has_matrix_units.cache_clear()
+
+
+def test_a_busy_machine_does_not_choose_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(_: object) -> float:
+        raise AssertionError("the time was taken")
+
+    monkeypatch.setattr(devices, "_seconds", measured)
+    monkeypatch.setattr(devices.platform, "machine", lambda: "x86_64")
+    for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        devices._has_matrix_units.cache_clear()
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has: has)
+        assert choose_precision("auto", CPU) == expected
     devices._has_matrix_units.cache_clear()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,7 +47,8 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
 
     Args:
         precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 where the device has
-            matrix units for it, which is measured once in a process.
+            matrix units for it: known of GPUs and x86 processors, of others measured once in
+            a process.
         device: Where the products are computed.
 
     Raises:
@@ -96,6 +98,10 @@ def _has_matrix_units(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
+    asked = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    if platform.machine() in ("x86_64", "AMD64") and asked is not None:
+        # Asked, not measured: what else the machine does must not choose the answer's digits.
+        return bool(asked())
     # Large enough to keep matrix units busy; a processor that must emulate bfloat16 takes
     # some ten times longer for it, and one image should not wait for that.
     full = torch.ones(256, 512)

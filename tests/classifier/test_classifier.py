@@ -310,6 +310,18 @@ def test_a_damaged_file(model_file: Path, tmp_path: Path, place: float, kind: st
         nescio.load_model(damaged)
 
 
+@pytest.mark.parametrize(
+    ("there", "instead"), [(b"softplus", b"sof4plus"), (b"normal:1", b"nrmal::1")]
+)
+def test_a_damaged_recipe(model_file: Path, tmp_path: Path, there: bytes, instead: bytes) -> None:
+    content = model_file.read_bytes()
+    assert there in content
+    damaged = tmp_path / "damaged.nescio"
+    damaged.write_bytes(content.replace(there, instead, 1))
+    with pytest.raises(ModelFileError, match="recipe is damaged"):
+        nescio.load_model(damaged)
+
+
 def test_threads_do_not_meet(classifier: nescio.Classifier, data: Dataset) -> None:
     seeds = range(8)
     assert data.test is not None

@@ -256,7 +256,11 @@ def _joint(graph: Graph, probabilities: Value, by_class: Value) -> Value:
     beyond = by_class - by_class.reduce("Min", 1, keep=True)
     weights = graph.op("Exp", -graph.where(graph.op("IsNaN", beyond), 0.0, beyond))
     joint = probabilities * weights
-    return joint / graph.op("Max", joint.reduce("Sum", 2, keep=True), TINY)
+    total = joint.reduce("Sum", 2, keep=True)
+    nothing = total < TINY
+    # Where no class has a chance, all classes are as probable: equal weights stand for that.
+    some = graph.where(nothing, 1.0, joint)
+    return some / some.reduce("Sum", 2, keep=True)
 
 
 def _weightiest(graph: Graph, known: Value, nearest: Value, weights: np.ndarray[Any, Any]) -> Value:
