@@ -441,3 +441,13 @@ def test_any_names_of_classes_survive_a_pickle(names: list[str]) -> None:
     assert again.classes_.tolist() == np.unique(classes).tolist()
     assert again.predict(X_NEW[:3]).tolist() == model.predict(X_NEW[:3]).tolist()
     assert again.decide(X_NEW[:3]).classes == tuple(np.unique(classes).tolist())
+
+
+@pytest.mark.parametrize("posterior", ["low-rank:2", "ensemble:2"])
+def test_any_kind_of_posterior(posterior: str) -> None:
+    model = NescioClassifier(**QUICKLY, posterior=posterior, max_refusal=0.05).fit(X, Y)
+    assert model.score(X, Y) > 0.9
+    assert model.classifier_.recipe.posterior == posterior
+    assert (pickled(model).predict_proba(X[:9]) == model.predict_proba(X[:9])).all()
+    with pytest.raises(UsageError, match="expected"):
+        NescioClassifier(**QUICKLY, posterior="gauss").fit(X, Y)

@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from nescio.classifier import CONFIDENCE, MAX_REFUSAL, SAMPLES, Classifier
+from nescio.classifier import CONFIDENCE, SAMPLES, Classifier
 from nescio.classifier.modelfile import from_bytes, to_bytes
 from nescio.data import ImageSet, to_float
 from nescio.errors import DataError, UsageError
@@ -62,6 +62,8 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         epochs: Passes over the training images; ``None`` for those of the recipe: 16, and at least
             800 steps, or 200 for features.
         prior: The name of a prior, or one; ``None`` for the recipe's.
+        posterior: The kind of posterior, such as ``low-rank:8`` or ``ensemble:5``; ``None`` for
+            the recipe's, a mean field.
         random: Which parameters are random: ``all``, ``head`` or patterns; ``None`` for the
             recipe's.
         rule: ``calibrated``, ``median:0.2``, ``none``, ...; ``None`` for the recipe's, which is
@@ -69,7 +71,8 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             (``notes_`` then says so).
         calibration: The share of the images of each class that is kept out of training to
             calibrate; ``None`` for the recipe's, a tenth.
-        max_refusal: The share of familiar images that the calibrated rule may refuse.
+        max_refusal: The share of familiar images that the calibrated rule may refuse; ``None``
+            for 1 %, or what few calibration images can promise.
         max_risk: The error rate to promise among accepted familiar images; ``None`` for none.
         confidence: With which it is promised.
         per_class: Whether both are promised for each class.
@@ -102,10 +105,11 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         recipe: Recipe | str = "default",
         epochs: int | None = None,
         prior: Prior | str | None = None,
+        posterior: str | None = None,
         random: str | None = None,
         rule: str | None = None,
         calibration: float | None = None,
-        max_refusal: float = MAX_REFUSAL,
+        max_refusal: float | None = None,
         max_risk: float | None = None,
         confidence: float = CONFIDENCE,
         per_class: bool = False,
@@ -123,6 +127,7 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.recipe = recipe
         self.epochs = epochs
         self.prior = prior
+        self.posterior = posterior
         self.random = random
         self.rule = rule
         self.calibration = calibration
@@ -387,6 +392,7 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             # Who asks for a number of passes gets that number.
             "minimum_steps": None if self.epochs is None else 0,
             "prior": self.prior if isinstance(self.prior, str) else None,
+            "posterior": self.posterior,
             "random": self.random,
             "rule": self.rule,
             "calibration": self.calibration,
