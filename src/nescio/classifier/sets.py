@@ -116,6 +116,7 @@ def common_familiar_sets(
     reporter: Reporter = SILENT,
     *,
     seed: int | None = None,
+    reading: Reading | None = None,
 ) -> list[ImageSet]:
     """The images of ``data`` that all the classifiers may be judged on, as each sees them.
 
@@ -124,11 +125,12 @@ def common_familiar_sets(
         data: The set, its name or path.
         reporter: Told of progress, and of images that only some may be judged on.
         seed: Of a shift; ``None`` for the seed that each was fitted with.
+        reading: What is asked of files, see :class:`nescio.data.Reading`.
 
     Raises:
         DataError: Every image was seen by one of them, or see :func:`familiar_set`.
     """
-    sets = [familiar_set(each, data, reporter, seed=seed) for each in classifiers]
+    sets = [familiar_set(c, data, reporter, seed=seed, reading=reading) for c in classifiers]
     names = [[each.image_name(i) for i in range(len(each))] for each in sets]
     shared = set(names[0]).intersection(*names[1:])
     if not shared:

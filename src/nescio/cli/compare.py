@@ -12,12 +12,14 @@ from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_result
 from nescio.cli.evaluate import open_model
-from nescio.cli.options import Common
+from nescio.cli.options import Common, FileOptions
+from nescio.cli.sources import read_as
 from nescio.cli.tables import print_comparison
 from nescio.errors import UsageError
 
 if TYPE_CHECKING:
     from nescio.classifier import Classifier
+    from nescio.data import Reading
     from nescio.evaluation import Study
     from nescio.progress import Reporter
     from nescio.refusal import Rule
@@ -30,6 +32,7 @@ def compare(
     resamples: int = 1000,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     network: str | None = None,
+    files: FileOptions = FileOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> None:
     """Judge models on the same images, side by side: A B ... DATA, or their studies.
@@ -54,7 +57,7 @@ def compare(
 
     sources, data = _sort(items, ood)
     reporter = make_reporter(quiet=common.quiet)
-    judge = _Judge(data, ood, rule, resamples, network, common, reporter)
+    judge = _Judge(data, ood, rule, resamples, network, read_as(files), common, reporter)
     result = hold_together(judge.studies(sources), resamples=resamples, seed=common.seed or 0)
     if result.left_out:
         reporter.note(f"not in all studies, and left out: {', '.join(result.left_out)}")
@@ -98,6 +101,7 @@ class _Judge:
     rule: str | None
     resamples: int
     network: str | None
+    reading: Reading
     common: Common
     reporter: Reporter
 
@@ -130,13 +134,15 @@ class _Judge:
             return []
         assert self.data is not None  # noqa: S101 - asked before
         classifiers = [classifier for classifier, _ in opened]
-        familiar = common_familiar_sets(classifiers, self.data, self.reporter, seed=seed)
+        familiar = common_familiar_sets(
+            classifiers, self.data, self.reporter, seed=seed, reading=self.reading
+        )
         studies = []
         for model, (classifier, rule), test in zip(models, opened, familiar, strict=True):
             study = judge(
                 classifier,
                 test,
-                shifted_sets(classifier, self.ood, self.reporter, seed=seed),
+                shifted_sets(classifier, self.ood, self.reporter, seed=seed, reading=self.reading),
                 rule=rule,
                 samples=self.common.samples,
                 seed=self.common.seed,
