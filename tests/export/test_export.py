@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests_support import CLASSES, QUICK, SIDE, stripes
 from torch import Tensor, nn
 
@@ -244,7 +245,7 @@ def test_an_operator_without_a_translation_is_named(data: Dataset) -> None:
     quick = replace(QUICK, epochs=1)
     classifier = nescio.fit(network, data, recipe=quick, max_refusal=0.05, samples=3)
     rule = classifier.rule
-    with pytest.raises(ArchitectureError, match="no operator for .*bessel_j0"):
+    with pytest.raises(ArchitectureError, match=r"no operator for .*bessel_j0"):
         build_model(classifier, rule, choose_draw(classifier, rule))
 
 
