@@ -96,8 +96,8 @@ def train(
         nearer to the ELBO's optimum in as many passes. [softplus]
     estimator
         For mean fields. shared: one drawn network a step. flipout, local: one for each image of a
-        batch; steadier gradients, dearer steps. [default: auto, local where the head alone is random,
-        else shared; article: shared]
+        batch; steadier gradients, dearer steps. [default: auto, local where the head alone is
+        random, else shared; article: shared]
     engine
         torch: the same ELBO and gradient, fast. pyro: the defining program. [torch; article: pyro]
     compiled
