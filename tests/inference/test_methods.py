@@ -58,10 +58,10 @@ class First:
         return torch.distributions.Normal(output[:, 0], 1.0)
 
 
-def line() -> nn.Module:
+def line(outputs: int = 3) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+        return nn.Sequential(nn.Flatten(), nn.Linear(2, outputs, bias=False))
 
 
 def regression(count: int = 60) -> tuple[ImageSet, Tensor, Tensor]:
@@ -71,10 +71,10 @@ def regression(count: int = 60) -> tuple[ImageSet, Tensor, Tensor]:
     x = to_float(images).flatten(1)
     precision = x.T @ x + torch.eye(2)
     mean = torch.linalg.solve(precision, x.T @ labels.float())
-    return ImageSet("line", images, labels, ("a", "b")), mean, precision
+    return ImageSet("line", images, labels, ("a", "b", "c")), mean, precision
 
 
-LONG = {"epochs": 1500, "batch_size": 60, "learning_rate": 0.02, "schedule": "one-cycle"}
+LONG = {"epochs": 1000, "batch_size": 60, "learning_rate": 0.02, "schedule": "one-cycle"}
 
 
 @pytest.mark.slow
@@ -84,8 +84,13 @@ def test_a_low_rank_normal_finds_a_posterior_whose_weights_depend_on_each_other(
     assert isinstance(guide, LowRank)
     rows = guide.factor["1.weight"][:, 0].detach()
     found = rows.T @ rows + guide.scale("1.weight")[0].detach().square().diag()
-    torch.testing.assert_close(guide.loc["1.weight"][0].detach(), mean, rtol=0, atol=0.05)
-    torch.testing.assert_close(found, precision.inverse(), rtol=0.15, atol=0.02)
+    exact = torch.distributions.MultivariateNormal(mean, precision_matrix=precision)
+    ours = torch.distributions.MultivariateNormal(guide.loc["1.weight"][0].detach(), found)
+    # The least that an independent Normal can come to is the one with the precision's diagonal.
+    independent = precision.diagonal().reciprocal().diag()
+    best = torch.distributions.MultivariateNormal(mean, independent)
+    kl = torch.distributions.kl_divergence
+    assert float(kl(ours, exact)) < 0.1 < 0.5 * float(kl(best, exact))
 
 
 @pytest.mark.slow
@@ -93,7 +98,8 @@ def test_ivon_finds_the_best_mean_field() -> None:
     data, mean, precision = regression()
     guide = fit_posterior(line(), data, recipe("ivon", **LONG), likelihood=First()).guide
     assert isinstance(guide, MeanField)
-    torch.testing.assert_close(guide.loc["1.weight"][0].detach(), mean, rtol=0, atol=0.05)
+    away = guide.loc["1.weight"][0].detach() - mean
+    assert float(0.5 * away @ precision @ away) < 0.05, "in nats of KL"
     scales = guide.scale("1.weight").detach()
     # The best independent Normal has the precision's diagonal (Bishop 2006, 10.1.2).
     torch.testing.assert_close(scales[0], precision.diagonal().rsqrt(), rtol=0.1, atol=0)
@@ -141,12 +147,12 @@ def test_nuts_finds_a_normal() -> None:
 @pytest.mark.slow
 def test_hmc_finds_the_conjugate_posterior() -> None:
     data, mean, precision = regression(30)
-    fit = fit_posterior(line(), data, recipe("hmc:400", epochs=50), likelihood=First(), seed=1)
+    fit = fit_posterior(line(), data, recipe("hmc:200", epochs=50), likelihood=First(), seed=1)
     assert isinstance(fit.guide, Mixture)
-    assert fit.guide.members == 400
+    assert fit.guide.members == 200
     draws = fit.guide.loc["1.weight"][:, 0]
-    torch.testing.assert_close(draws.mean(0), mean, rtol=0, atol=0.2)
-    torch.testing.assert_close(draws.T.cov(), precision.inverse(), rtol=0.4, atol=0.05)
+    torch.testing.assert_close(draws.mean(0), mean, rtol=0, atol=0.25)
+    torch.testing.assert_close(draws.T.cov(), precision.inverse(), rtol=0.5, atol=0.1)
     assert fit.diagnostics["worst R-hat"] < 1.1
     assert fit.diagnostics["least effective sample size"] > 50
 
@@ -160,7 +166,7 @@ def test_one_network_is_the_maximum_of_the_posterior_density() -> None:
     labels = (x[:, 0] > x[:, 1]).long()
     data = ImageSet("two", images, labels, ("a", "b"))
     settings = replace(RECIPE, epochs=150, batch_size=80, learning_rate=0.3, schedule="one-cycle")
-    guide = fit_guide(line(), data, settings, learner=point).guide
+    guide = fit_guide(line(2), data, settings, learner=point).guide
     theirs = LogisticRegression(C=2.0, fit_intercept=False, tol=1e-8).fit(x, labels).coef_[0]
     weights = guide.center()["1.weight"].detach()
     # Two rows with variance 1 each: their difference, which alone counts, has the variance 2,
