@@ -181,6 +181,8 @@ def worlds(names: Sequence[str], sizes: Sizes) -> tuple[list[World], dict[str, s
             found.append(replace(shapes_world(sizes), name=name, augment=TOLD))
         elif name == "shapes-mixed":
             found.append(mixed_world(sizes))
+        elif name == "shapes-mixed-told":
+            found.append(replace(mixed_world(sizes), name=name, augment=TOLD))
         else:
             try:
                 found.append(fixed_world(nescio.load(name), sizes))
@@ -358,7 +360,7 @@ def chosen(scores: CalibrationScores, index: Tensor) -> CalibrationScores:
 def cases(world: World, sizes: Sizes) -> Iterator[tuple[int | None, int]]:
     """How many images of each class, and how many training sets."""
     for each, repeats in sizes.repeats.items():
-        if world.name == "shapes-mixed":
+        if world.name.startswith("shapes-mixed"):
             if each == 100 or sizes is TINY:
                 yield each, min(repeats, 3)
         elif world.name == "shapes-told":
