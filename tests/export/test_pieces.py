@@ -11,6 +11,8 @@ from onnx_support import Piece
 from torch import Tensor
 
 from nescio.data import Preprocessing, adapt
+from nescio.data.images import FITS, Fit
+from nescio.data.preprocess import _cut
 from nescio.export.familiar import evidence, solve_ridge
 from nescio.export.images import pixels
 from nescio.export.search import count_below
@@ -40,38 +42,45 @@ def test_counting_is_searching_sorted_numbers(
 
 
 @pytest.fixture(scope="module")
-def resized() -> dict[int, Piece]:
+def resized() -> dict[tuple[int, Fit], Piece]:
     return {
-        channels: Piece(
-            lambda graph, x, c=channels: {
-                "x": (pixels(graph, x, Preprocessing(c, 14, 11)), "float32")
+        (channels, fit): Piece(
+            lambda graph, x, c=channels, f=fit: {
+                "x": (pixels(graph, x, Preprocessing(c, 14, 11, f)), "float32")
             },
             images=(4, "uint8"),
         )
         for channels in (1, 3)
+        for fit in FITS
     }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
-    height=st.integers(2, 70),
-    width=st.integers(2, 70),
+    size=st.tuples(st.integers(2, 70), st.integers(2, 70)),
     channels=st.sampled_from([1, 3]),
+    fit=st.sampled_from(tuple(FITS)),
     seed=st.integers(0, 2**31),
 )
 def test_images_of_any_size_become_what_adapt_makes_of_them(
-    resized: dict[int, Piece], height: int, width: int, channels: int, seed: int
+    resized: dict[tuple[int, Fit], Piece],
+    size: tuple[int, int],
+    channels: int,
+    fit: Fit,
+    seed: int,
 ) -> None:
+    height, width = size
     scale = min(14 / height, 11 / width)
-    scaled = round(height * scale), round(width * scale)
+    scaled = (round(height * scale), round(width * scale)) if fit == "pad" else (14, 11)
     assume(min(scaled) > 1)
     generator = torch.Generator().manual_seed(seed)
     shape = (2, channels, height, width)
     images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-    found = resized[channels](images=images.permute(0, 2, 3, 1).contiguous())["x"] * 255
-    expected = adapt(images, Preprocessing(channels, 14, 11)).float()
+    found = resized[channels, fit](images=images.permute(0, 2, 3, 1).contiguous())["x"] * 255
+    expected = adapt(images, Preprocessing(channels, 14, 11, fit)).float()
     # Where the exact value is halfway between two levels, rounding may go either way.
-    exact = F.interpolate(images.double(), size=scaled, mode="bilinear", antialias=True)
+    whole = _cut(images, 14 / 11) if fit == "crop" else images
+    exact = F.interpolate(whole.double(), size=scaled, mode="bilinear", antialias=True)
     halfway = ((exact - exact.floor()) - 0.5).abs() < 1e-3
     top, left = (14 - scaled[0]) // 2, (11 - scaled[1]) // 2
     tie = torch.zeros(expected.shape, dtype=torch.bool)
@@ -80,9 +89,12 @@ def test_images_of_any_size_become_what_adapt_makes_of_them(
     assert torch.allclose(found[~tie], expected[~tie], rtol=0, atol=1e-3)
 
 
-def test_images_of_the_own_size_stay_as_they_are(resized: dict[int, Piece]) -> None:
+@pytest.mark.parametrize("fit", FITS)
+def test_images_of_the_own_size_stay_as_they_are(
+    resized: dict[tuple[int, Fit], Piece], fit: Fit
+) -> None:
     images = torch.arange(14 * 11, dtype=torch.uint8).view(1, 1, 14, 11)
-    found = resized[1](images=images.permute(0, 2, 3, 1).contiguous())["x"]
+    found = resized[1, fit](images=images.permute(0, 2, 3, 1).contiguous())["x"]
     assert torch.equal(found, images.float() / 255)
 
 

@@ -33,7 +33,9 @@ def test_one_budget_for_both_reasons_is_kept_over_repeated_calibration() -> None
     result = simulate(World(sure=True), images=500, repeats=1000, max_refusal=0.05)
     # Of 501 images 12 for each half, 4.8 %; ranks and steps are rounded towards answering.
     assert 0.044 < result.refusal <= 0.048 + 0.001
-    assert result.coverage == pytest.approx(1 - result.refusal, abs=1e-6)
+    # Where calibration images happen to show too many hopeless answers they share no budget, and
+    # those answers are refused on top of it: a few times in a hundred here.
+    assert 0 <= 1 - result.refusal - result.coverage + 1e-6 < 0.002
 
 
 def test_a_broken_promise_would_be_seen() -> None:

@@ -20,17 +20,39 @@ def pixels(graph: Graph, images: Value, preprocessing: Preprocessing) -> Value:
     Args:
         graph: Where it is written.
         images: ``(n, H, W, K)`` uint8.
-        preprocessing: ``K``, ``h`` and ``w``.
+        preprocessing: ``K``, ``h`` and ``w``, and what becomes of another aspect.
     """
     wanted = (preprocessing.height, preprocessing.width)
+    if preprocessing.fit == "crop":
+        images = _cut(graph, images, wanted[0] / wanted[1])
     given = [images.length(1), images.length(2)]
-    scale = graph.op("Min", *(_ratio(side, length) for side, length in zip(wanted, given)))  # noqa: B905
-    sizes = [_scaled(length, scale) for length in given]
+    if preprocessing.fit == "pad":
+        ratios = [_ratio(side, length) for side, length in zip(wanted, given, strict=True)]
+        scale = graph.op("Min", *ratios)
+        sizes = [_scaled(length, scale) for length in given]
+    else:
+        sizes = [graph.value(side) for side in wanted]
     rows, columns = (_weights(graph, *pair) for pair in zip(given, sizes, strict=True))
     x = images.transpose(0, 3, 1, 2).cast(TensorProto.FLOAT)
     scaled = rows @ (x @ columns.transpose(1, 0))
     scaled = graph.op("Clip", graph.op("Round", scaled), 0.0, 255.0)
     return _padded(graph, scaled, sizes, wanted) / 255.0
+
+
+def _cut(graph: Graph, images: Value, aspect: float) -> Value:
+    """The largest part in the middle whose height is ``aspect`` times its width."""
+    height, width = images.length(1), images.length(2)
+    rows = graph.op("Min", height, _scaled(width, graph.value(np.float64(aspect))))
+    # Divided, as Python does it: a product with the inverse may round to the other side.
+    sides = height.cast(TensorProto.DOUBLE) / np.float64(aspect)
+    columns = graph.op("Min", width, _rounded(sides))
+    starts, ends = [], []
+    for length, part in ((height, rows), (width, columns)):
+        start = graph.op("Div", length - part, 2)
+        starts.append(start.unsqueeze(0))
+        ends.append((start + part).unsqueeze(0))
+    places = [graph.concatenate(each, 0) for each in (starts, ends)]
+    return graph.op("Slice", images, *places, np.array([1, 2], np.int64))
 
 
 def _ratio(side: int, length: Value) -> Value:
@@ -40,8 +62,12 @@ def _ratio(side: int, length: Value) -> Value:
 
 def _scaled(length: Value, scale: Value) -> Value:
     """``max(1, round(length * scale))``, ``()`` int64; half goes to even, as in Python."""
-    rounded = length.graph.op("Round", length.cast(TensorProto.DOUBLE) * scale)
-    return length.graph.op("Max", rounded.cast(TensorProto.INT64), 1)
+    return _rounded(length.cast(TensorProto.DOUBLE) * scale)
+
+
+def _rounded(length: Value) -> Value:
+    whole = length.graph.op("Round", length).cast(TensorProto.INT64)
+    return length.graph.op("Max", whole, 1)
 
 
 def _weights(graph: Graph, given: Value, wanted: Value) -> Value:

@@ -26,8 +26,7 @@ from nescio.errors import ArchitectureError
 from nescio.export.graph import OPSET, Graph, Value
 from nescio.familiarity.stages import IMAGE, OUTPUT, hashed, hashing, pool_features
 from nescio.familiarity.wavelets import Wavelets
-from nescio.network import first_line, twin
-from nescio.prediction.cut import Cut, cut_network
+from nescio.network import Cut, cut_network, first_line, twin
 from nescio.randomness import Stream, generator
 
 EXAMPLES = 3
