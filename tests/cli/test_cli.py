@@ -200,6 +200,17 @@ def test_predictions_do_not_depend_on_company(cli: Cli, model_file: Path, folder
         (["train", "digits", "--out", "m", "--epochs", "many"], "many"),
         (["train", "digits", "--out", "m", "--prior", "cauchy"], "unknown family"),
         (["train", "digits", "--out", "m", "--network", "resnet"], "unknown network"),
+        (["train", "digits", "--out", "m", "--posterior", "mean"], "unknown posterior 'mean'"),
+        (["train", "digits", "--out", "m", "--posterior", "ensemble:1"], "from 2 to 1,000"),
+        (["train", "digits", "--out", "m", "--posterior", "hmc"], "too many (at most 2,000)"),
+        (
+            ["train", "digits", "--out", "m", "--posterior", "ensemble", "--random", "head"],
+            "--random must be all, or left out, got head",
+        ),
+        (
+            ["train", "digits", "--out", "m", "--posterior", "ivon", "--compile"],
+            "--compile is for mean fields alone",
+        ),
         (["train", "digits", "--out", "m", "--max-refusal", "2"], "--max-refusal"),
         (["train", "digits", "--out", "m", "--learning-rate", "-1"], "--learning-rate"),
         (["train", "digits", "--out", "m", "--rule", "median:1.5"], "threshold must be between"),

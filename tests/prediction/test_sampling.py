@@ -2,14 +2,38 @@ import math
 
 import pytest
 import torch
+from tests_support import Told
 from torch import nn
 
 import nescio
 from nescio.data import Dataset
 from nescio.errors import ArchitectureError, OutOfMemoryError
-from nescio.inference import MeanField
+from nescio.inference import MeanField, Mixture
 from nescio.prediction import SampledNetworks, forced_labels, sampling, stream_logits
 from nescio.randomness import Stream, generator
+
+
+def test_a_few_networks_run_once_each_however_many_are_asked_for() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    runs: list[int] = []
+    weights = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    guide = Mixture({"1.weight": weights})
+    images = torch.arange(20, dtype=torch.uint8).view(5, 1, 2, 2)
+    networks = SampledNetworks.prepare(network, guide, images, classes=2, seed=0)
+    networks.cut.head.register_forward_hook(lambda *_: runs.append(1))
+    told = Told()
+    logits = torch.cat(list(stream_logits(networks, images, 8, reporter=told)), 1)
+    assert len(runs) == 3
+    assert told.tasks["predicting"] == (40, 40)
+    for s in range(8):
+        alone = torch.func.functional_call(
+            network, {"1.weight": weights[s % 3]}, (images.float() / 255,)
+        )
+        torch.testing.assert_close(logits[s], alone)
+    # Asked for in two parts, as adaptive sampling does, they are the same.
+    with torch.no_grad(), told.task("", None, "") as task:
+        rest = networks.logits(networks.features(images), range(2, 8), task)
+    assert torch.equal(rest, logits[2:])
 
 
 def test_batches_do_not_change_the_answer(

@@ -132,7 +132,7 @@ def low_rank(rank: int) -> LearnerOf:
         scale = 1.0 if recipe.initial_scale is None else recipe.initial_scale
         parameters, scale_map = own_weights(bayesian), SCALE_MAPS[recipe.scale]
         guide = LowRank.around(parameters, scale, rank, start, scale_map)
-        return Variational(guide, LowRankEngine(bayesian, guide, options))
+        return Correlated(guide, LowRankEngine(bayesian, guide, options), scale)
 
     return make
 
@@ -164,6 +164,23 @@ class Variational:
     def snapshot(self) -> Posterior:
         """The guide as it is now."""
         return self.guide.clone()
+
+
+class Correlated(Variational):
+    """A low-rank guide, whose directions take steps in units of the initial scale.
+
+    Adam's steps are as long where a gradient is only noise, and noise along a direction adds up
+    over all weights: at the rate of the means, directions outgrow the diagonal within a few steps.
+    """
+
+    def __init__(self, guide: LowRank, engine: Engine, unit: float) -> None:
+        super().__init__(guide, engine)
+        self.means = [*guide.loc.values(), *guide.raw_scale.values()]
+        self.factors, self.unit = list(guide.factor.values()), unit
+
+    def optimisers(self, fixed: list[nn.Parameter], rate: float) -> list[torch.optim.Optimizer]:
+        """One Adam for all but the directions, and one for these."""
+        return [adam([*self.means, *fixed], rate), adam(self.factors, rate * self.unit)]
 
 
 class LowRankEngine:
