@@ -46,12 +46,12 @@ app = App(
     name="nescio",
     help='Image classifiers that say "I don\'t know" when they should.',
     help_epilogue=(
-        "DATA is a name (digits, mnist, fashion-mnist, kmnist, shapes; out of distribution: noise, "
-        "letters, notmnist, blank, constant, checkerboard, natural, shapes-novel), a folder with "
-        "one subfolder a class, an .npz or an IDX file. DATA@SHIFT is a shift of it, to be "
-        "judged: inverted, turned, pairs, or with :SEVERITY from 1 to 5 blur, motion, noise, "
-        "impulse, rotation, occlusion, contrast, brightness, shear, zoom, shift, stripe, spatter, "
-        "jpeg. Begin with: nescio demo"
+        "DATA is a name (digits, mnist, fashion-mnist, kmnist, shapes, shapes-mixed, "
+        "shapes-striped; out of distribution: noise, letters, notmnist, blank, constant, "
+        "checkerboard, natural, shapes-novel), a folder with one subfolder a class, an .npz or an "
+        "IDX file. DATA@SHIFT is a shift of it, to be judged: inverted, turned, pairs, or with "
+        ":SEVERITY from 1 to 5 blur, motion, noise, impulse, rotation, occlusion, contrast, "
+        "brightness, shear, zoom, shift, stripe, spatter, jpeg. Begin with: nescio demo"
     ),
     version=lambda: nescio.__version__,
     help_format="plaintext",

@@ -83,7 +83,8 @@ class Augmentation:
             return x
         draws = (torch.rand(2, *x.shape[:2], 1, 1, generator=generator) * 2 - 1) * self.colour
         contrast, lightness = draws.to(x.device)
-        return ((x - 0.5) * (1 + contrast) + 0.5 + lightness / 2).clamp(0, 1)
+        changed: Tensor = (x - 0.5) * (1 + contrast) + 0.5 + lightness / 2
+        return changed.clamp(0, 1)
 
     def _hidden(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """``x`` with a rectangle covered in a share of the images."""
