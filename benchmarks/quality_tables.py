@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from jinja2 import Template
 from PIL import Image
-from quality import TOLD
+from quality import TOLD, WORLDS
 from scipy import stats
 from torch import Tensor
 
@@ -22,8 +22,6 @@ from nescio.evaluation.intervals import exact_share
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 COLOUR = Preprocessing(3, 32, 32)
-ORDER = ("shapes", "shapes-told", "shapes-mixed", "digits", "fashion-mnist")
-
 Repeat = dict[str, Any]
 
 
@@ -236,9 +234,9 @@ def page(record: dict[str, Any]) -> str:
     template = Template((HERE / "quality.md.jinja").read_text(), keep_trailing_newline=True)
     cases = sorted(
         (case for case in record["cases"] if case["repeats"]),
-        key=lambda case: (ORDER.index(case["data"]), case["each"] or math.inf),
+        key=lambda case: (WORLDS.index(case["data"]), case["each"] or math.inf),
     )
-    pure = [case for case in cases if case["data"] != "shapes-mixed"]
+    pure = [case for case in cases if not case["data"].startswith("shapes-mixed")]
     with_mixed = [case for case in cases if "mixed" in case["repeats"][0]]
     promise = ["data", "calibration images", "calibrations"]
     return template.render(

@@ -140,7 +140,6 @@ def test_quality_on_shapes_is_what_it_was() -> None:
         ("right_forced", "images", "test"),
         ("right_answered", "answered", "test"),
         ("answered", "images", "test"),
-        ("refused", "images", "strange", "shapes-novel"),
         ("refused", "images", "strange", "noise"),
         ("refused", "images", "strange", "letters"),
         ("right_answered", "answered", "others", "shapes-striped"),
