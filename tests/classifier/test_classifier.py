@@ -310,6 +310,13 @@ def test_a_damaged_file(model_file: Path, tmp_path: Path, place: float, kind: st
         nescio.load_model(damaged)
 
 
+def test_a_damaged_recipe(model_file: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.nescio"
+    damaged.write_bytes(model_file.read_bytes().replace(b"softplus", b"sof4plus", 1))
+    with pytest.raises(ModelFileError, match=r"recipe is damaged .*must be softplus or exp"):
+        nescio.load_model(damaged)
+
+
 def test_threads_do_not_meet(classifier: nescio.Classifier, data: Dataset) -> None:
     seeds = range(8)
     assert data.test is not None

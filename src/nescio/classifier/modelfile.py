@@ -31,7 +31,7 @@ from nescio.classifier.fingerprint import (
 from nescio.classifier.record import TrainingRecord
 from nescio.data import Preprocessing
 from nescio.devices import choose_device, choose_precision
-from nescio.errors import ModelFileError, NescioError, RuleError
+from nescio.errors import ModelFileError, NescioError, RuleError, UsageError
 from nescio.familiarity import Familiarity
 from nescio.files import atomic_path
 from nescio.inference import SCALE_MAPS, Epoch, MeanField, Recipe
@@ -169,7 +169,10 @@ def _rebuild(
     if len(shape) != 3:
         raise ValueError(f"network shape {shape}")
     spec = NetworkSpec(str(header["network"]["name"]), shape, int(header["network"]["classes"]))
-    recipe = Recipe(**header["recipe"])
+    try:
+        recipe = Recipe(**header["recipe"])
+    except UsageError as error:
+        raise ModelFileError(f"{path}: the file's recipe is damaged ({error})") from error
     scale_map = SCALE_MAPS[recipe.scale]
     guide = MeanField(_group(tensors, "loc"), _group(tensors, "raw_scale"), scale_map)
     module = _matching_network(path, spec, network, guide, _group(tensors, "fixed"))
