@@ -310,15 +310,21 @@ def test_a_damaged_file(model_file: Path, tmp_path: Path, place: float, kind: st
         nescio.load_model(damaged)
 
 
-@pytest.mark.parametrize(
-    ("there", "instead"), [(b"softplus", b"sof4plus"), (b"normal:1", b"nrmal::1")]
-)
-def test_a_damaged_recipe(model_file: Path, tmp_path: Path, there: bytes, instead: bytes) -> None:
-    content = model_file.read_bytes()
-    assert there in content
+@pytest.mark.parametrize("change", [{"scale": "sof4plus"}, {"prior": "nrmal::1"}])
+def test_a_damaged_recipe(model_file: Path, tmp_path: Path, change: dict[str, str]) -> None:
+    header = read_header(model_file)
     damaged = tmp_path / "damaged.nescio"
-    damaged.write_bytes(content.replace(there, instead, 1))
+    text = json.dumps({**header, "recipe": {**header["recipe"], **change}})
+    save_file(load_file(model_file), damaged, metadata={"nescio": text})
     with pytest.raises(ModelFileError, match="recipe is damaged"):
+        nescio.load_model(damaged)
+
+
+def test_one_changed_letter_of_the_description_is_seen(model_file: Path, tmp_path: Path) -> None:
+    content = model_file.read_bytes()
+    damaged = tmp_path / "damaged.nescio"
+    damaged.write_bytes(content.replace(b"stripes", b"stripez", 1))
+    with pytest.raises(ModelFileError, match="its description does not match its sum"):
         nescio.load_model(damaged)
 
 

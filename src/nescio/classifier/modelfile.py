@@ -9,6 +9,7 @@ is one JSON object in the header's metadata, under ``nescio``, with a SHA-256 ov
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,6 +51,9 @@ from nescio.refusal import CalibratedRule, rule_from_json
 FORMAT_VERSION = 6
 """Raised when an older nescio could misread what a newer one wrote."""
 
+SUM = "nescio.sha256"
+"""The key of the description's SHA-256; files of format 5 have none."""
+
 OLDEST_FORMAT = 5
 """Models of earlier formats hold no familiarity model, or one or a rule of another kind."""
 
@@ -83,7 +87,12 @@ def _pack(classifier: Classifier) -> tuple[dict[str, Tensor], dict[str, str]]:
     if classifier.record.parts is not None:
         stored["parts"] = classifier.record.parts
     header = {**_describe(classifier), "digest": digest(stored)}
-    return stored, {"nescio": json.dumps(header, allow_nan=False)}
+    text = json.dumps(header, allow_nan=False)
+    return stored, {"nescio": text, SUM: _sum(text)}
+
+
+def _sum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_model(
@@ -183,6 +192,10 @@ def _header(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
     text = (metadata or {}).get("nescio")
     if text is None:
         raise ModelFileError(f"{path}: a safetensors file, but not one that nescio wrote")
+    if (metadata or {}).get(SUM, _sum(text)) != _sum(text):
+        raise ModelFileError(
+            f"{path}: the file is damaged (its description does not match its sum)"
+        )
     try:
         header = json.loads(text)
         format_version = int(header["format"])
