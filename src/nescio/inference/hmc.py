@@ -8,6 +8,7 @@ standard that other kinds are compared with, as far as its diagnostics say that 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -161,7 +162,7 @@ def _energy(job: Job, head: Head) -> Callable[[Tensor], Tensor]:
 
 def _double_logits(head: Head) -> Callable[[dict[str, Tensor]], Tensor]:
     """The logits ``(N, C)`` of all training images, in double precision."""
-    cut = replace(head.cut, trunk=None, head=head.cut.head.double())
+    cut = replace(head.cut, trunk=None, head=copy.deepcopy(head.cut.head).double())
     features = head.features.double()
     return lambda weights: cut.logits(weights, features)
 
