@@ -50,7 +50,7 @@ bench: $(STAMP) ## Measure nescio beside its peers (about fifteen minutes; a qui
 ways: $(STAMP) ## The article's four ways to do better, on MNIST (hours on two cores)
 	$(BIN)/python benchmarks/ways.py --data mnist
 
-quality: $(STAMP) ## What the default recipe is worth beyond MNIST: goes on where it was left (an hour on one core)
+quality: $(STAMP) ## What the default recipe is worth beyond MNIST: goes on where it was left (45 minutes of one core)
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/quality_tables.py
 

@@ -7,7 +7,7 @@ gone: split, fit, calibrate, judge on test images that are the same for all. The
 shapes (:mod:`nescio.data.shapes`), whose truth is known, scikit-learn's digits, and Fashion-MNIST
 where its files are. What is counted is written down for each repeat; `quality_page.py` draws the
 page from it. Nothing is chosen here. What a file of results already holds is not measured again, so
-that the work, an hour on one slow core, can be done in parts; `--fresh` begins anew.
+that the work, 45 minutes of one slow core, can be done in parts; `--fresh` begins anew.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Sizes:
     recipe: Recipe = DEFAULT
 
 
-FULL = Sizes({5: 6, 20: 5, 100: 4, None: 3})
+FULL = Sizes({5: 6, 20: 5, 100: 3, None: 2})
 GUARD = Sizes({300: 6}, recipe=replace(DEFAULT, epochs=12, minimum_steps=0))
 """A short training that tests/test_quality.py repeats: `--guard` measures how it spreads."""
 
