@@ -15,10 +15,12 @@ from nescio.data.images import FITS, Fit
 from nescio.data.preprocess import _cut
 from nescio.export.familiar import evidence, solve_ridge
 from nescio.export.images import pixels
+from nescio.export.networks import _gathers
 from nescio.export.search import count_below
 from nescio.familiarity import Stage
 from nescio.familiarity.density import AxesMoments, ClassMoments
 from nescio.familiarity.neighbours import NeighbourDensities
+from nescio.familiarity.stages import hashed, hashing
 from nescio.familiarity.tail import fit_tail
 
 NUMBERS = st.floats(-4, 4, width=16) | st.sampled_from([-torch.inf, torch.inf, 0.0, 1.0])
@@ -177,3 +179,15 @@ def test_a_system_without_a_right_side_has_the_solution_nothing() -> None:
     )
     found = piece(gram=torch.eye(3)[None, None], rest=torch.zeros(1, 1, 3))["x"]
     assert torch.equal(found, torch.zeros(1, 1, 3))
+
+
+def test_sums_of_features_are_gathered_as_the_familiarity_adds_them() -> None:
+    """Not by adding to places, which ONNX Runtime does on several threads at once."""
+    generator = torch.Generator().manual_seed(3)
+    pooled = torch.randn(5, 9_000, generator=generator)
+    found = hashing(9_000)
+    assert found is not None
+    places, signs = _gathers(*found)
+    own = hashed(pooled, found)
+    assert torch.allclose((pooled[:, places] * signs).sum(-1), own, atol=1e-4)
+    assert int((signs != 0).sum()) == 9_000

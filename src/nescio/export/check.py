@@ -42,7 +42,7 @@ STEPS = (1e-6, 1e-5, 1e-4, ROUNDING)
 TRIES = 64
 """Random directions at each."""
 
-CLOSE, ALIKE = 1e-3, 0.1
+CLOSE, ALIKE = 1e-3, 0.01
 """By how much probabilities may differ, and by which share unfamiliarities: where a class is tight,
 rounding decides which image is its nearest but two."""
 

@@ -95,7 +95,7 @@ def _neighbours(graph: Graph, density: NeighbourDensities, z: Value) -> Value:
         if density.plane:
             found = _from_planes(graph, white, near, RIDGE * density.axes.size)
         else:
-            found = _from_last(graph, white, near)
+            found = _from_last(white, near)
         away |= dict(zip(alike, found, strict=True))
     return graph.concatenate([away[c] for c in range(len(counts))], 1)
 
@@ -118,13 +118,10 @@ def _nearest_points(graph: Graph, points: Tensor, white: Value, count: int) -> V
     return graph.op("Gather", stored, index, axis=0)
 
 
-def _from_last(graph: Graph, white: Value, near: Sequence[Value]) -> list[Value]:
+def _from_last(white: Value, near: Sequence[Value]) -> list[Value]:
     """Squared distances ``(n, 1)`` from the farthest of the nearest points, class by class."""
-    last = np.array(-1, np.int64)
-    return [
-        (white - graph.op("Gather", own, last, axis=1)).reduce("SumSquare", 1, keep=True)
-        for own in near
-    ]
+    place = white.unsqueeze(1)
+    return [(place - own).reduce("SumSquare", 2).reduce("Max", 1, keep=True) for own in near]
 
 
 def _from_planes(graph: Graph, white: Value, near: Sequence[Value], ridge: float) -> list[Value]:

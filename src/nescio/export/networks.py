@@ -24,7 +24,7 @@ from nescio.classifier import Classifier
 from nescio.data import to_float
 from nescio.errors import ArchitectureError
 from nescio.export.graph import OPSET, Graph, Value
-from nescio.familiarity.stages import IMAGE, OUTPUT, hashed, hashing, pool_features
+from nescio.familiarity.stages import IMAGE, MOST_FEATURES, OUTPUT, hashing, pool_features
 from nescio.familiarity.wavelets import Wavelets
 from nescio.network import Cut, cut_network, first_line, twin
 from nescio.randomness import Stream, generator
@@ -166,7 +166,7 @@ class _Reading(nn.Module):
         for name, own in self._read.items():
             width = pool_features(own).shape[1]
             if (found := hashing(width)) is not None:
-                self._hashes[name] = found
+                self._hashes[name] = _gathers(*found)
 
     def _module(self, name: str, prefix: str) -> nn.Module:
         """The layer of that name in the whole network, in whichever part holds it."""
@@ -193,10 +193,33 @@ class _Reading(nn.Module):
         """The input of the head, unless that is the image; then the features ``(n, d)``."""
         self._read = {}
         features = self._run(x)
-        read = [
-            hashed(pool_features(self._read[name]), self._hashes.get(name)) for name in self._stages
-        ]
+        read = [self._hashed(name) for name in self._stages]
         return tuple(read) if self.trunk is None else (features, *read)
+
+    def _hashed(self, name: str) -> Tensor:
+        """As :func:`nescio.familiarity.stages.hashed`, in other words."""
+        pooled = pool_features(self._read[name])
+        found = self._hashes.get(name)
+        if found is None:
+            return pooled.contiguous()
+        places, signs = found
+        return (pooled[:, places] * signs).sum(-1)
+
+
+def _gathers(places: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+    """For each sum the numbers in it and their signs, both ``(most, width of the widest)``.
+
+    PyTorch adds to places, which ONNX calls ``ScatterND``: ONNX Runtime 1.32 does that on several
+    threads at once, and loses what two of them add to one place. So sums are gathered instead; a
+    sign of 0 fills up those of few numbers.
+    """
+    members = [(places == number).nonzero().flatten() for number in range(MOST_FEATURES)]
+    widest = max(len(own) for own in members)
+    index = torch.zeros(MOST_FEATURES, widest, dtype=torch.int64)
+    weight = torch.zeros(MOST_FEATURES, widest)
+    for number, own in enumerate(members):
+        index[number, : len(own)], weight[number, : len(own)] = own, signs[own]
+    return index, weight
 
 
 class _Head(nn.Module):

@@ -47,6 +47,9 @@ MOST_IMAGES = 10_000
 """Training images for the axes and for the Gaussians' tails; the densities are fitted to all. So
 many are read once, and what was read is kept: at most 200 MB."""
 
+MOST_KEPT = 2**26
+"""Bytes of features that are kept, so that the network need not run again."""
+
 BY_NEIGHBOURS = {IMAGE: True, OUTPUT: False}
 """The stages that are told by neighbours, and whether by planes through them; the others by a
 Gaussian for each class. docs/refusal.md has the figures that this was chosen by."""
@@ -163,7 +166,8 @@ def fit_familiarity(
     """Describe the training images at every stage of a fitted network.
 
     In bounded memory: for the axes, for the densities and for the tails. Up to
-    :data:`MOST_IMAGES` images go through the network once, of more so many three times.
+    :data:`MOST_IMAGES` images whose features take at most :data:`MOST_KEPT` bytes go through the
+    network once, of more so many three times.
 
     Args:
         network: In evaluation mode; its device is where the work is done.
@@ -183,9 +187,11 @@ def fit_familiarity(
     names = tuple(stages) if stages else find_stages(network, few)
     reader = StageReader(network, weights, names)
     some = _some(train.require_labels(), MOST_IMAGES)
-    total = len(train) + (0 if len(train) <= MOST_IMAGES else 2 * len(some))
+    size = sum(own[0].numel() for own in reader(few))
+    keeps = len(train) <= MOST_IMAGES and 4 * size * len(train) <= MOST_KEPT
+    total = len(train) + (0 if keeps else 2 * len(some))
     with reporter.task("getting to know the training images", total, "images") as task:
-        known = _Known(train, device, task)
+        known = _Known(train, device, task, keeps=keeps)
         axes = _find_axes(known, some, reader, reporter)
         reader = reader.only(tuple(axes))
         gathered, near = _gather(known, axes, reader, classes)
@@ -202,9 +208,9 @@ class _Known:
     Where they are few, what was read is kept, so that the network runs over them once.
     """
 
-    def __init__(self, train: ImageSet, device: torch.device, task: Task) -> None:
+    def __init__(self, train: ImageSet, device: torch.device, task: Task, *, keeps: bool) -> None:
         self.train, self.device, self.task = train, device, task
-        self.keeps = len(train) <= MOST_IMAGES
+        self.keeps = keeps
         self._kept: dict[tuple[int, int], dict[str, Tensor]] = {}
 
     @property
