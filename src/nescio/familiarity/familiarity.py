@@ -211,7 +211,9 @@ class _Known:
     def __init__(self, train: ImageSet, device: torch.device, task: Task, *, keeps: bool) -> None:
         self.train, self.device, self.task = train, device, task
         self.keeps = keeps
-        self._kept: dict[tuple[int, int], dict[str, Tensor]] = {}
+        # In one piece for each stage: small pieces between batches would break up the memory.
+        self._kept: dict[str, Tensor] = {}
+        self._read: set[tuple[int, int]] = set()
 
     @property
     def labels(self) -> Tensor:
@@ -226,13 +228,16 @@ class _Known:
 
     def _features(self, part: Tensor, reader: StageReader) -> Sequence[Tensor]:
         """Few images are all read each time (see :func:`_some`), so their first says which."""
-        kept = self._kept.get((int(part[0]), len(part)))
-        if kept is not None:
-            return [kept[name] for name in reader.stages]
+        start, end = int(part[0]), int(part[0]) + len(part)
+        if (start, end) in self._read:
+            return [self._kept[name][start:end] for name in reader.stages]
         features = reader(channels_last(to_float(self.train.images[part].to(self.device))))
         if self.keeps:
-            own = dict(zip(reader.stages, features, strict=True))
-            self._kept[int(part[0]), len(part)] = own
+            self._read.add((start, end))
+            for name, own in zip(reader.stages, features, strict=True):
+                if name not in self._kept:
+                    self._kept[name] = own.new_empty(len(self.train), *own.shape[1:])
+                self._kept[name][start:end] = own
         self.task.advance(len(part))
         return features
 
