@@ -7,15 +7,18 @@ gone: split, fit, calibrate, judge on test images that are the same for all. The
 shapes (:mod:`nescio.data.shapes`), whose truth is known, scikit-learn's digits, and Fashion-MNIST
 where its files are. What is counted is written down for each repeat; `quality_page.py` draws the
 page from it. Nothing is chosen here. What a file of results already holds is not measured again, so
-that the work, 45 minutes of one slow core, can be done in parts; `--fresh` begins anew.
+that the work, 45 minutes of one slow core, can be done in parts; `--fresh` begins anew, `--jobs N`
+works on N training sets at once, each with one thread.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -375,12 +378,65 @@ def cases(world: World, sizes: Sizes) -> Iterator[tuple[int | None, int]]:
             yield each, repeats
 
 
+@dataclass(frozen=True)
+class Task:
+    """One training set of one case."""
+
+    data: str
+    each: int | None
+    seed: int
+
+
+def tasks(found: Sequence[World], record: dict[str, Any], sizes: Sizes) -> list[Task]:
+    """What is not measured yet, where all that is needed is there."""
+    open_ones = [
+        (number, Task(world.name, each, FIRST_SEED + number))
+        for world in found
+        for each, repeats in cases(world, sizes)
+        for number in range(repeats)
+        if FIRST_SEED + number not in seeds_of(case_of(record, world.name, each))
+    ]
+    # One training set of every case, then a second: what is known so far is whole.
+    return [task for _, task in sorted(open_ones, key=lambda one: one[0])]
+
+
+def seeds_of(case: dict[str, Any]) -> list[int]:
+    return [done["seed"] for done in case["repeats"]]
+
+
+def measure(task: Task, sizes: Sizes, reporter: Reporter = SILENT) -> tuple[dict[str, Any], int]:
+    """One training set, whole; what was counted, and the processor's seconds."""
+    reporter.note(f"{task.data}, {task.each or 'all'} images a class, seed {task.seed}")
+    start = time.process_time()
+    (world,), _ = worlds([task.data], sizes)
+    found = repeat(world, task.each, task.seed, sizes, reporter)
+    return found, round(time.process_time() - start)
+
+
+def measured(
+    todo: Sequence[Task], sizes: Sizes, jobs: int, reporter: Reporter
+) -> Iterator[tuple[Task, dict[str, Any], int]]:
+    """Each task with what came of it, as soon as it is done."""
+    if jobs == 1:
+        for task in todo:
+            yield task, *measure(task, sizes, reporter)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, spawn, torch.set_num_threads, (1,)) as pool:
+        running = {pool.submit(measure, task, sizes): task for task in todo}
+        for done in as_completed(running):
+            task = running[done]
+            reporter.note(f"{task.data}, {task.each or 'all'} images a class, seed {task.seed}")
+            yield task, *done.result()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="*", default=WORLDS)
     parser.add_argument("--tiny", action="store_true", help="to see that it runs")
     parser.add_argument("--guard", action="store_true", help="the short training of the slow test")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
+    parser.add_argument("--jobs", type=int, default=1, help="training sets at once")
     parser.add_argument("--quiet", action="store_true")
     parser.add_argument("--out", type=Path, help="docs/quality.json, or docs/quality-guard.json")
     options = parser.parse_args(arguments)
@@ -395,26 +451,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         record = json.loads(options.out.read_text())
     record |= {
         "device": str(choose_device("auto")),
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads() if options.jobs == 1 else 1,
         "versions": library_versions(),
         "missing": missing,
         "max_risk": MAX_RISK,
         "confidence": CONFIDENCE,
     }
-    planned = [
-        (world, case_of(record, world.name, each), repeats)
-        for world in found
-        for each, repeats in cases(world, sizes)
-    ]
-    # One training set of every case, then a second: what is known so far is whole.
-    for number in range(max(repeats for _, _, repeats in planned)):
-        for world, case, repeats in planned:
-            if len(case["repeats"]) <= number < repeats:
-                seed, each, start = FIRST_SEED + number, case["each"], time.process_time()
-                reporter.note(f"{world.name}, {each or 'all'} images a class, seed {seed}")
-                case["repeats"].append(repeat(world, each, seed, sizes, reporter))
-                record["processor_seconds"] += round(time.process_time() - start)
-                write_text(options.out, json.dumps(record, indent=1) + "\n")
+    todo = tasks(found, record, sizes)
+    for task, one, seconds in measured(todo, sizes, options.jobs, reporter):
+        case = case_of(record, task.data, task.each)
+        case["repeats"] = sorted([*case["repeats"], one], key=lambda done: done["seed"])
+        record["processor_seconds"] += seconds
+        write_text(options.out, json.dumps(record, indent=1) + "\n")
 
 
 def case_of(record: dict[str, Any], data: str, each: int | None) -> dict[str, Any]:
