@@ -172,7 +172,9 @@ def distance(found: Tensor, gold: Tensor) -> dict[str, float]:
     return {"total_variation": float(variation.mean()), "std_difference": float(spread.mean())}
 
 
-def agreement(seeds: Sequence[int], draws: int) -> Iterator[dict[str, Any]]:
+def agreement(
+    seeds: Sequence[int], draws: int, kinds: Sequence[str], old: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Every kind beside long NUTS on the moons; a second run of NUTS tells the noise."""
     data = moons()
     recipe = replace(
@@ -200,14 +202,15 @@ def agreement(seeds: Sequence[int], draws: int) -> Iterator[dict[str, Any]]:
     }
     print(json.dumps(noise), flush=True)
     gold = torch.cat(golds)
-    rows = []
+    rows = {(row["posterior"], row["seed"]): row for row in old.get("rows", [])}
     for seed in seeds:
-        for kind in SMALL_KINDS:
+        for kind in kinds:
             fit, seconds = fitted(kind, seed)
             figures = distance(probabilities(fit.guide, 1000, seed), gold)
-            rows.append({"posterior": kind, "seed": seed, "train_cpu_seconds": seconds, **figures})
-            print(json.dumps(rows[-1]), flush=True)
-            yield {"networks": 2 * draws, "hmc_against_hmc": noise, "rows": rows}
+            row = {"posterior": kind, "seed": seed, "train_cpu_seconds": seconds, **figures}
+            print(json.dumps(row), flush=True)
+            rows[kind, seed] = row
+            yield {"networks": 2 * draws, "hmc_against_hmc": noise, "rows": list(rows.values())}
 
 
 def digits_table(part: dict[str, Any]) -> list[str]:
@@ -257,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--effort", default="quick", choices=("quick", "normal", "best"))
-    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--kinds", help="only these, by commas")
     parser.add_argument("--agreement", action="store_true")
     parser.add_argument("--draws", type=int, default=400, help="networks that HMC keeps, twice")
     parser.add_argument("--tables", action="store_true", help="print what was measured, and end")
@@ -265,6 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     seeds = [int(seed) for seed in given.seeds.split(",")]
+    own = SMALL_KINDS if given.agreement else KINDS
+    kinds = given.kinds.split(",") if given.kinds else own
     record = json.loads(given.out.read_text()) if given.out.exists() else {}
     if given.tables:
         print(
@@ -278,10 +283,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             temporary.write_text(json.dumps(whole, indent=1) + "\n")
 
     if given.agreement:
-        for part in agreement(seeds, given.draws):
+        for part in agreement(seeds, given.draws, kinds, record.get("agreement", {})):
             write(agreement=part)
         return
-    for grown in table(seeds, given.effort, given.kinds.split(","), record.get("table", {})):
+    for grown in table(seeds, given.effort, kinds, record.get("table", {})):
         write(table=grown)
 
 
