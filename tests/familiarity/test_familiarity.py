@@ -205,6 +205,7 @@ def test_few_images_go_through_the_network_once(monkeypatch: pytest.MonkeyPatch)
     train = stripes(600, 0)
     network = nn.Sequential(Counting(), *small_network()[1:]).eval()
     told = Told()
+    monkeypatch.setattr(familiarity, "FEW", 0)  # of fewer all features are kept
     known = fit_familiarity(network, {}, train, classes=3, reporter=told)
     # Two more to find the stages, and two to see how large they are.
     assert Counting.images == len(train) + 4

@@ -33,6 +33,10 @@ MOST_AXES = 128
 MOST_NUMBERS = 2**23
 """Numbers in all classes' matrices of a stage (32 MiB); with more, all classes share one."""
 
+SHARE = 0.4
+"""At most so many axes for each image. Four fifths of the images, to which densities are fitted for
+distances of the rest, then still have two for each axis (:mod:`nescio.familiarity.crossfit`)."""
+
 LEAST_SPREAD = 0.01
 """A feature's standard deviation is taken for at least this share of the average one."""
 
@@ -135,25 +139,53 @@ class AxesMoments:
         covariance = self._squares / self._count - mean[:, None] * mean
         if not bool(torch.isfinite(covariance).all()):
             raise ArchitectureError("the network gives features that are NaN or infinite")
-        variance = covariance.diagonal().clamp_min(0)
-        typical = float(variance.mean().sqrt())
-        if not typical > ROUNDING * float(self._shift.abs().max()):
+        spread = _spread(covariance.diagonal().clamp_min(0), self._shift)
+        if spread is None:
             return None
-        spread = variance.sqrt().clamp_min(LEAST_SPREAD * typical)
         values, vectors = _eigen(covariance / (spread[:, None] * spread))
-        kept = int((values > LEAST_VARIANCE * values[-1]).sum())
-        # More axes than images would only describe those images.
-        kept = max(1, min(kept, most, self._count - 1))
-        left = 0.0
-        if kept < len(values):
-            # Where training images leave nothing, anything that is left is strange.
-            left = float(values[:-kept].clamp_min(0).sum().clamp_min(LEAST_VARIANCE * values[-1]))
-        return Axes(
-            centre=(self._shift.double() + mean).float(),
-            spread=spread.float(),
-            basis=vectors[:, -kept:].float().contiguous(),
-            remainder=torch.tensor(left),
-        )
+        centre = (self._shift.double() + mean).float()
+        # With nearly as many axes as images nothing is left of these, and much of any other.
+        return _principal(centre, spread, values, vectors, min(most, int(SHARE * self._count)))
+
+
+def axes_of_few(features: Tensor, most: int) -> Axes | None:
+    """``most`` principal axes of features ``(n, d)``, in little time where ``n < d``.
+
+    The same as of :class:`AxesMoments`, by the singular values of the features themselves.
+    """
+    centre = features.mean(0)
+    near = (features - centre).double()
+    spread = _spread(near.square().mean(0), centre)
+    if spread is None:
+        return None
+    standard = near / (spread * math.sqrt(len(near)))
+    _, singular, vectors = torch.linalg.svd(standard, full_matrices=False)
+    values, vectors = singular.square().flip(0), vectors.T.flip(1)
+    return _principal(centre, spread, values, vectors, most)
+
+
+def _spread(variance: Tensor, size: Tensor) -> Tensor | None:
+    """What features ``(d,)`` are divided by; ``None`` where none varies, for its size."""
+    typical = float(variance.mean().sqrt())
+    if not typical > ROUNDING * float(size.abs().max()):
+        return None
+    return variance.sqrt().clamp_min(LEAST_SPREAD * typical)
+
+
+def _principal(centre: Tensor, spread: Tensor, values: Tensor, vectors: Tensor, most: int) -> Axes:
+    """The axes with the largest of the rising ``values``."""
+    kept = int((values > LEAST_VARIANCE * values[-1]).sum())
+    kept = max(1, min(kept, most))
+    left = 0.0
+    if kept < len(spread):
+        # Where training images leave nothing, anything that is left is strange.
+        left = float(values[:-kept].clamp_min(0).sum().clamp_min(LEAST_VARIANCE * values[-1]))
+    return Axes(
+        centre=centre,
+        spread=spread.float(),
+        basis=vectors[:, -kept:].float().contiguous(),
+        remainder=torch.tensor(left),
+    )
 
 
 @dataclass(frozen=True)

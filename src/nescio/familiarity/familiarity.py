@@ -15,7 +15,7 @@ Only training images are used here, and none that is out of distribution.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from nescio.data import ImageSet, Stack, images_at_once, to_float
 from nescio.errors import ArchitectureError
+from nescio.familiarity.crossfit import FEW, cross_fitted
 from nescio.familiarity.density import (
     MOST_AXES,
     Axes,
@@ -165,7 +166,8 @@ def fit_familiarity(
 ) -> Familiarity:
     """Describe the training images at every stage of a fitted network.
 
-    In bounded memory: for the axes, for the densities and for the tails. Up to
+    In bounded memory: for the axes, for the densities and for the tails, which are cross-fitted
+    where there are few images (:mod:`nescio.familiarity.crossfit`). Up to
     :data:`MOST_IMAGES` images whose features take at most :data:`MOST_KEPT` bytes go through the
     network once, of more so many three times.
 
@@ -188,7 +190,8 @@ def fit_familiarity(
     reader = StageReader(network, weights, names)
     some = _some(train.require_labels(), MOST_IMAGES)
     size = sum(own[0].numel() for own in reader(few))
-    keeps = len(train) <= MOST_IMAGES and 4 * size * len(train) <= MOST_KEPT
+    little = 4 * size * len(train) <= MOST_KEPT
+    keeps = len(train) < FEW or (len(train) <= MOST_IMAGES and little)
     total = len(train) + (0 if keeps else 2 * len(some))
     with reporter.task("getting to know the training images", total, "images") as task:
         known = _Known(train, device, task, keeps=keeps)
@@ -199,6 +202,8 @@ def fit_familiarity(
             **_neighbour_stages(axes, gathered, near, known),
             **_gaussian_stages(gathered, known, some, reader),
         }
+        if len(train) < FEW:
+            found = _measured_apart(found, known, reader)
     return Familiarity(tuple(found[name] for name in axes))
 
 
@@ -326,6 +331,23 @@ def _gaussian_stages(
         name: Stage(name, own, fit_tail(torch.cat(far[name]), y, own.classes))
         for name, own in density.items()
     }
+
+
+def _measured_apart(
+    found: Mapping[str, Stage], known: _Known, reader: StageReader
+) -> dict[str, Stage]:
+    """The same stages, their tails by images that had no part in axes and densities."""
+    batches = list(known.read(torch.arange(len(known.labels)), reader))
+    labels = torch.cat([y for _, y, _ in batches])
+    stages = dict(found)
+    for number, name in enumerate(reader.stages):
+        features = torch.cat([own[number] for own, _, _ in batches])
+        density, plane = found[name].density, BY_NEIGHBOURS.get(name)
+        most = density.axes.basis.shape[1]
+        distances = cross_fitted(features, labels, density.classes, plane, most)
+        if distances is not None:
+            stages[name] = replace(found[name], tail=fit_tail(*distances, density.classes))
+    return stages
 
 
 def _some(labels: Tensor, most: int) -> Tensor:
