@@ -61,6 +61,9 @@ OOD = ("noise:1000", "letters:1000")
 
 SAMPLES = 100
 
+AGREEMENT = ("total_variation", "std_difference")
+"""What is compared with HMC."""
+
 GRID = 20
 """Points a side on which predictions for the small problem are compared."""
 
@@ -214,45 +217,58 @@ def agreement(
 
 
 def digits_table(part: dict[str, Any]) -> list[str]:
-    """Markdown, a row for each kind and seed."""
+    """Markdown, a row for each kind: the mean over the seeds, the least and the most."""
     lines = [
-        "| posterior | seed | accuracy | NLL | AURC | refused: digits | noise | letters "
+        "| posterior | seeds | right, % | NLL | AURC | refused: digits, % | noise, % | letters, % "
         "| training, CPU s | one image, CPU ms |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in part["rows"]:
-        refused = [1 - share for share in (row["coverage"][i] for i in (0, 2, 1))]
+    for kind, rows in by_kind(part["rows"]).items():
+        refused = [100 * (1 - row["coverage"][0]) for row in rows]
         cells = [
-            f"`{row['posterior']}`",
-            row["seed"],
-            percent(row["accuracy"]),
-            "{:.4f} ({:.4f} to {:.4f})".format(*row["nll_interval"]),
-            "{:.2g} ({:.2g} to {:.2g})".format(*row["aurc_interval"]),
-            percent(refused),
-            *(percent(share) for share in row["ood"].values()),
-            f"{row['train_cpu_seconds']:.0f}",
-            f"{row['predict_cpu_ms']:.2f}",
+            f"`{kind}`",
+            str(len(rows)),
+            ranged([100 * row["accuracy"][0] for row in rows], ".1f"),
+            ranged([row["nll"] for row in rows], ".3f"),
+            ranged([row["aurc"] for row in rows], ".1e"),
+            ranged(refused, ".1f"),
+            *(
+                ranged([100 * row["ood"][name][0] for row in rows], ".1f")
+                for name in rows[0]["ood"]
+            ),
+            f"{np.mean([row['train_cpu_seconds'] for row in rows]):.0f}",
+            f"{np.mean([row['predict_cpu_ms'] for row in rows]):.2f}",
         ]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def percent(share: Sequence[float]) -> str:
-    return "{:.1f} % ({:.1f} to {:.1f})".format(*(100 * value for value in share))
+def by_kind(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each kind, in the order of the kinds."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["posterior"], []).append(row)
+    order = list(dict.fromkeys((*SMALL_KINDS, *KINDS)))
+    return dict(sorted(found.items(), key=lambda one: order.index(one[0])))
+
+
+def ranged(values: Sequence[float], form: str) -> str:
+    """The mean, and the least and the most where they differ."""
+    mean, low, high = (format(x, form) for x in (np.mean(values), min(values), max(values)))
+    return mean if low == high else f"{mean} ({low} to {high})"
 
 
 def agreement_table(part: dict[str, Any]) -> list[str]:
-    """Markdown, a row for each kind and seed."""
+    """Markdown, a row for each kind: the mean over the seeds, the least and the most."""
     lines = [
-        "| posterior | seed | total variation | difference of standard deviations |",
+        "| posterior | seeds | total variation | difference of standard deviations |",
         "|---|---|---|---|",
     ]
-    noise = {"posterior": "hmc, another run", "seed": 1, **part["hmc_against_hmc"]}
-    for row in (noise, *part["rows"]):
-        lines.append(
-            f"| `{row['posterior']}` | {row['seed']} | {row['total_variation']:.3f} "
-            f"| {row['std_difference']:.3f} |"
-        )
+    noise = part["hmc_against_hmc"]
+    named = {"hmc, another run": [noise], **{f"{k}": v for k, v in by_kind(part["rows"]).items()}}
+    for kind, rows in named.items():
+        cells = (ranged([row[n] for row in rows], ".3f") for n in AGREEMENT)
+        lines.append(f"| `{kind}` | {len(rows)} | {' | '.join(cells)} |")
     return lines
 
 
