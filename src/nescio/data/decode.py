@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -27,7 +27,7 @@ Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def decode_image(
-    source: Path | BinaryIO, name: str = "", formats: Sequence[str] = FORMATS
+    source: Path | BinaryIO, name: str = "", formats: tuple[str, ...] = FORMATS
 ) -> Pixels:
     """Decode one file: ``(H, W)`` when grey, ``(H, W, 3)`` when coloured; uint8.
 
@@ -50,7 +50,7 @@ def decode_image(
 
 
 def look_at_image(
-    source: Path | BinaryIO, name: str = "", formats: Sequence[str] = FORMATS
+    source: Path | BinaryIO, name: str = "", formats: tuple[str, ...] = FORMATS
 ) -> tuple[tuple[int, int], bool]:
     """The size ``(H, W)`` that :func:`decode_image` will give, and whether it may have colour.
 

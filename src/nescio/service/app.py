@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -20,9 +18,6 @@ from nescio.service.page import page_router
 from nescio.service.problems import Problem, tell_http, tell_invalid, tell_problem
 from nescio.service.routes import Service, api_router
 from nescio.service.security import Guard, Security
-
-DECODERS = min(4, os.cpu_count() or 2)
-"""Requests whose images are read at once: each may need a gigabyte for its largest image."""
 
 
 def create_app(
@@ -47,14 +42,12 @@ def create_app(
         batcher=Batcher(settings),
         limits=limits,
         formats=tuple(formats),
-        decoders=ThreadPoolExecutor(DECODERS, "decode"),
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await service.batcher.close()
-        service.decoders.shutdown(cancel_futures=True)
+        await service.close()
 
     app = FastAPI(
         title="nescio",
@@ -62,6 +55,7 @@ def create_app(
         version="1",  # of the interface
         docs_url=None,  # it would ask third parties for its scripts
         redoc_url=None,
+        redirect_slashes=False,  # it would send clients to whatever host they claim to ask
         lifespan=lifespan,
     )
     app.state.service = service

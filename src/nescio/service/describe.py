@@ -60,7 +60,7 @@ def describe_served(served: Served, limits: Limits, formats: Sequence[str]) -> d
 
 
 def quantiles(values: Tensor) -> list[float]:
-    """At most :data:`QUANTILES` rising numbers, evenly spaced in rank; what is infinite is not told."""
+    """At most :data:`QUANTILES` rising numbers, evenly spaced in rank; none that is infinite."""
     known = values[values.isfinite()].double().sort().values
     if len(known) <= QUANTILES:
         return [float(value) for value in known]

@@ -6,7 +6,8 @@ import binascii
 import math
 import time
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain
@@ -49,6 +50,19 @@ class Given:
     content: bytes | str | list[Any]
 
 
+@dataclass(frozen=True)
+class Found:
+    """One image, taken out of what it came in.
+
+    Attributes:
+        content: A file's bytes, or pixels ``(H, W)`` or ``(H, W, 3)``, or why there is neither.
+        area: How many pixels it has.
+    """
+
+    content: bytes | np.ndarray[Any, np.dtype[Any]] | str
+    area: int
+
+
 def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
     """The formats in capitals.
 
@@ -64,19 +78,47 @@ def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def read_given(
-    given: Sequence[Given],
-    preprocessing: Preprocessing,
-    limits: Limits,
-    formats: Sequence[str] = DEFAULT_FORMATS,
-    deadline: float = math.inf,
-) -> list[Tensor | str]:
-    """Read images, and bring them to what the model takes.
+def look_at(
+    given: Sequence[Given], limits: Limits, formats: tuple[str, ...] = DEFAULT_FORMATS
+) -> list[Found]:
+    """Take images out of what they came in, and see how large they are; none is decoded yet.
 
     Args:
         given: The images.
+        limits: On their pixels.
+        formats: That files may have.
+
+    Raises:
+        Problem: There are too many pixels (413).
+    """
+    found = [_look(one, formats) for one in given]
+    for one in found:
+        if one.area > limits.pixels:
+            raise Problem(
+                413,
+                f"an image has {one.area:,} pixels, {limits.pixels:,} are taken; make it smaller",
+            )
+    area = sum(one.area for one in found)
+    if area > limits.request_pixels:
+        raise Problem(
+            413,
+            f"the images have {area:,} pixels together, {limits.request_pixels:,} are taken; "
+            "send fewer at once, or smaller ones",
+        )
+    return found
+
+
+def read_found(
+    found: Sequence[Found],
+    preprocessing: Preprocessing,
+    formats: tuple[str, ...] = DEFAULT_FORMATS,
+    deadline: float = math.inf,
+) -> list[Tensor | str]:
+    """Decode images, and bring them to what the model takes.
+
+    Args:
+        found: The images.
         preprocessing: Of the model.
-        limits: On their pixels; looked at before any is decoded.
         formats: That files may have.
         deadline: By :func:`time.monotonic`; no image is begun after it.
 
@@ -84,52 +126,57 @@ def read_given(
         For each image ``(1, K, H, W)`` uint8, or why it cannot be read.
 
     Raises:
-        Problem: There are too many pixels (413), or it takes too long (504).
+        Problem: It takes too long (504).
     """
-    room = limits.request_pixels
     read: list[Tensor | str] = []
-    for one in given:
+    for one in found:
         if time.monotonic() > deadline:
             raise Problem(504, "reading the images took too long; send fewer or smaller ones")
         try:
-            pixels, area = _read(one, min(limits.pixels, room), limits, formats)
-            room -= area
-            read.append(adapt(pixels, preprocessing))
-        except DataError as error:
+            content = one.content
+            if isinstance(content, bytes):
+                content = _decode(content, formats)
+            read.append(
+                content
+                if isinstance(content, str)
+                else adapt(as_images(content[None]), preprocessing)
+            )
+        except UnreadableImage as error:
             read.append(str(error))
     return read
 
 
-def _read(one: Given, room: int, limits: Limits, formats: Sequence[str]) -> tuple[Tensor, int]:
-    """The image ``(1, K, H, W)``, and how many pixels it has."""
-    if isinstance(one.content, list):
-        images = as_images(from_numbers(one.content)[None])
-        return images, images.shape[-2] * images.shape[-1]
-    content = from_base64(one.content) if isinstance(one.content, str) else one.content
-    if not content:
-        raise UnreadableImage("the file is empty")
+def _look(one: Given, formats: tuple[str, ...]) -> Found:
+    content = one.content
     try:
-        (height, width), _ = look_at_image(BytesIO(content), "image", formats)
-        if height * width > room:
-            raise _too_large(height, width, limits)
-        pixels = decode_image(BytesIO(content), "image", formats)
-    except UnreadableImage as error:
-        raise _explain(error, formats) from None
-    return as_images(pixels[None]), height * width
+        if isinstance(content, list):
+            pixels = from_numbers(content)
+            return Found(pixels, pixels.shape[0] * pixels.shape[1])
+        if isinstance(content, str):
+            content = from_base64(content)
+        if not content:
+            raise UnreadableImage("the file is empty")  # noqa: TRY301 - as all the others
+        with _explained(formats):
+            (height, width), _ = look_at_image(BytesIO(content), formats=formats)
+    except DataError as error:
+        return Found(str(error), 0)
+    return Found(content, height * width)
 
 
-def _too_large(height: int, width: int, limits: Limits) -> Problem:
-    return Problem(
-        413,
-        f"an image of {width} by {height} pixels is too large: at most {limits.pixels:,} pixels "
-        f"are taken, and {limits.request_pixels:,} in a request; make it smaller",
-    )
+def _decode(content: bytes, formats: tuple[str, ...]) -> np.ndarray[Any, np.dtype[Any]]:
+    with _explained(formats):
+        return decode_image(BytesIO(content), formats=formats)
 
 
-def _explain(error: UnreadableImage, formats: Sequence[str]) -> UnreadableImage:
-    """Why a file is not read, without what the decoder says of itself."""
-    del error
-    return UnreadableImage(f"it cannot be read as an image; taken are {', '.join(formats)}")
+@contextmanager
+def _explained(formats: tuple[str, ...]) -> Iterator[None]:
+    """Why a file is not read, without what the decoder says: it may tell of the inside."""
+    try:
+        yield
+    except UnreadableImage:
+        raise UnreadableImage(
+            f"not an image that can be read, or damaged; read are {', '.join(formats)}"
+        ) from None
 
 
 def from_base64(text: str) -> bytes:
@@ -141,7 +188,8 @@ def from_base64(text: str) -> bytes:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return b64decode(text, validate=True)
+        # Many tools wrap lines.
+        return b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise UnreadableImage("it is not valid base64") from None
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar, TypeVarTuple
 
 import torch
 from fastapi import APIRouter, Query
@@ -23,12 +24,19 @@ from nescio.refusal import Rule
 from nescio.service import wire
 from nescio.service.batching import Batcher, Busy, Work
 from nescio.service.describe import default_samples, describe_served, prediction
-from nescio.service.images import MEDIA_TYPES, Given, read_given
+from nescio.service.images import MEDIA_TYPES, Given, look_at, read_found
 from nescio.service.limits import Limits
 from nescio.service.models import Models, Served
 from nescio.service.problems import Problem, busy, first_fault
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+READERS = 4
+"""Threads that read requests."""
+
+LARGE = 2_000_000
+"""Pixels of an image that is large."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +48,25 @@ class Service:
         batcher: Computes.
         limits: On requests.
         formats: That image files may have.
-        decoders: Threads that read requests and images.
+        readers: Threads that read requests and images.
+        large_reader: A thread for requests with a large image, which may need a gigabyte: one at a
+            time, and small ones need not wait for it.
+        draining: Set once the server is about to end: it is not ready for more.
     """
 
     models: Models
     batcher: Batcher
     limits: Limits
     formats: tuple[str, ...]
-    decoders: ThreadPoolExecutor
+    readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(READERS))
+    large_reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    draining: threading.Event = field(default_factory=threading.Event)
+
+    async def close(self) -> None:
+        """Finish what is computed; what only waits to be read is dropped."""
+        await self.batcher.close()
+        self.readers.shutdown(cancel_futures=True)
+        self.large_reader.shutdown(cancel_futures=True)
 
     def model(self, name: str | None) -> Served:
         """The model of that name, or the default.
@@ -95,6 +114,13 @@ def api_router(service: Service) -> APIRouter:
         """The process is alive."""
         return _json({"status": "alive"})
 
+    @router.get("/readyz", response_model=wire.State, responses=_problems(503))
+    async def ready() -> Response:
+        """The models are there, and requests are taken."""
+        if service.draining.is_set():
+            raise busy("the server is about to end")
+        return _json({"status": "ready"})
+
     return router
 
 
@@ -108,7 +134,7 @@ async def _read_request(request: Request, service: Service) -> tuple[list[Given]
     own: dict[str, Any] = {}
     if kind == "application/json":
         body = await request.body()
-        given, own = await _in_thread(service, _read_json, body, service.limits)
+        given, own = await _in(service.readers, _read_json, body, service.limits)
     elif kind == "multipart/form-data":
         given, own = await _read_form(request, service.limits)
     elif kind in MEDIA_TYPES and MEDIA_TYPES[kind] in service.formats:
@@ -178,14 +204,16 @@ async def _predict(
     samples = asked.samples or default_samples(served.classifier, service.limits)
     if samples > service.limits.samples:
         raise Problem(422, f"samples may be at most {service.limits.samples}, got {samples}")
-    read = await _in_thread(
-        service,
-        read_given,
-        given,
+    deadline = time.monotonic() + service.limits.seconds
+    found = await _in(service.readers, look_at, given, service.limits, service.formats)
+    large = max(one.area for one in found) > LARGE
+    read = await _in(
+        service.large_reader if large else service.readers,
+        read_found,
+        found,
         served.classifier.preprocessing,
-        service.limits,
         service.formats,
-        time.monotonic() + service.limits.seconds,
+        deadline,
     )
     images = [one for one in read if isinstance(one, Tensor)]
     if not images:
@@ -221,9 +249,8 @@ def _choose_rule(served: Served, name: str | None) -> Rule:
         raise Problem(422, f"rule: {error}") from None
 
 
-async def _in_thread(service: Service, function: Any, *arguments: Any) -> Any:
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(service.decoders, function, *arguments)
+async def _in(threads: Executor, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
 
 
 async def _while_there(request: Request, answer: Coroutine[Any, Any, T]) -> T:
