@@ -155,7 +155,7 @@ def _look(one: Given, formats: tuple[str, ...]) -> Found:
         if isinstance(content, str):
             content = from_base64(content)
         if not content:
-            raise UnreadableImage("the file is empty")  # noqa: TRY301 - as all the others
+            raise UnreadableImage("the file is empty")
         with _explained(formats):
             (height, width), _ = look_at_image(BytesIO(content), formats=formats)
     except DataError as error:
