@@ -194,8 +194,11 @@ def test_predicting_and_evaluating_under_a_promise(
     assert {line["reason"] for line in lines} >= {None, "ambiguous"}
     folder = write_folder(tmp_path / "some", given)
     ask = ["evaluate", str(calibrated), str(folder), "--max-risk", "0.05", "--json", *fixed[:2]]
-    assert main([*ask, "--rule", "calibrated", "--rule", "median:0.2", "--quiet"]) == 0
+    study = tmp_path / "study.json"
+    rules = ["--rule", "calibrated", "--rule", "median:0.2"]
+    assert main([*ask, *rules, "--study", str(study), "--quiet"]) == 0
     told = json.loads(capsys.readouterr().out)
+    assert "--max-risk 0.05" in study.read_text()
     assert told["rule"]["max_risk"] == 0.05
     assert told["rule"]["doubtful"] == list(asdict(model.rule)["doubtful"])
 

@@ -141,7 +141,7 @@ def _command(
         words += ["--corruptions", more.corruptions]
         words += ["--corruption-images", str(more.corruption_images)]
     for name, value in asdict(risk).items():
-        words += [f"--{name.replace('_', '-')}", f"{value:g}"] * (value is not None)
+        words += [f"--{name.replace('_', '-')}", str(value)] * (value is not None)
     words += ["--unknown-classes", "unfamiliar"] * (more.unknown_classes == "unfamiliar")
     words += ["--skip-unreadable"] * skip
     words += ["--resamples", str(more.resamples)] * (more.resamples != StudyOptions.resamples)
