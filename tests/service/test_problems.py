@@ -47,7 +47,9 @@ def problem(answer: httpx2.Response, status: int) -> str:
     told = answer.json()
     assert set(told) == {"type", "title", "status", "detail"}
     assert told["status"] == status
-    assert not re.search(r"Traceback|/tmp|site-packages|\.py\b|0x[0-9a-f]{6}|PIL|BytesIO", answer.text)
+    assert not re.search(
+        r"Traceback|/tmp|site-packages|\.py\b|0x[0-9a-f]{6}|PIL|BytesIO", answer.text
+    )
     assert "Content-Security-Policy" in answer.headers
     detail = told["detail"]
     assert isinstance(detail, str)
@@ -221,13 +223,20 @@ def test_forms_without_sense(client: TestClient) -> None:
     kind = {"Content-Type": "multipart/form-data"}
     assert "oundary" in problem(client.post("/v1/predict", content=b"x", headers=kind), 400)
     bound = {"Content-Type": "multipart/form-data; boundary=b"}
-    for body in (b"", b"rubbish", b"--b\r\n", b"--b\r\nContent-Disposition: nothing\r\n\r\nx\r\n--b--"):
+    for body in (
+        b"",
+        b"rubbish",
+        b"--b\r\n",
+        b"--b\r\nContent-Disposition: nothing\r\n\r\nx\r\n--b--",
+    ):
         answer = client.post("/v1/predict", content=body, headers=bound)
         assert problem(answer, answer.status_code)
         assert answer.status_code in (400, 422)
     nothing = b'--b\r\nContent-Disposition: form-data; name="f"; filename=""\r\n\r\n\r\n--b--\r\n'
     assert "no image" in problem(client.post("/v1/predict", content=nothing, headers=bound), 422)
-    fields = client.post("/v1/predict", files={"f": ("f", FILE)}, data={str(i): "" for i in range(50)})
+    fields = client.post(
+        "/v1/predict", files={"f": ("f", FILE)}, data={str(i): "" for i in range(50)}
+    )
     problem(fields, 400)
 
 
@@ -242,9 +251,7 @@ def test_too_many_images(client: TestClient) -> None:
 
 def test_too_many_bytes(client: TestClient) -> None:
     for kind in ("image/png", "application/json", "multipart/form-data; boundary=b"):
-        answer = client.post(
-            "/v1/predict", content=b"x" * 100_001, headers={"Content-Type": kind}
-        )
+        answer = client.post("/v1/predict", content=b"x" * 100_001, headers={"Content-Type": kind})
         assert "100,000 bytes" in problem(answer, 413)
 
 
@@ -293,7 +300,10 @@ def test_too_many_that_wait(classifier: nescio.Classifier) -> None:
 
 
 def test_an_accident_tells_nothing(
-    client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: TestClient,
+    app: FastAPI,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def fail(_: Any) -> None:
         raise RuntimeError("secret of /tmp/inside.py")
