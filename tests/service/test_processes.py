@@ -74,9 +74,7 @@ def test_hangup_under_load_loses_nothing_and_the_new_model_answers(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_bad_file_on_hangup_keeps_the_old_model(
-    start: Start, model: Path, workers: int
-) -> None:
+def test_a_bad_file_on_hangup_keeps_the_old_model(start: Start, model: Path, workers: int) -> None:
     server = start(workers=workers)
     where = server.where()
     server.logs("serves", workers if workers > 1 else 0)
@@ -95,7 +93,7 @@ def test_the_end_under_load_answers_what_was_asked(start: Start, workers: int) -
     server = start(workers=workers)
     with load(server.where(), 8, "/v1/predict?seconds=0.05") as clients:
         server.send(signal.SIGTERM)
-        wait_until(lambda: all(client.refused for client in clients), "all to be refused")
+        wait_until(lambda: all(client.let_go for client in clients), "all to be let go")
     assert [client.failures for client in clients] == [[]] * 8
     assert server.ended() == 0
     assert "Traceback" not in server.log()

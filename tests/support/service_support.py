@@ -84,14 +84,14 @@ class Client:
     Attributes:
         answers: What it was answered.
         failures: The error of each request without an answer, and the answer before it.
-        refused: Whether in the end nobody listened any more.
+        let_go: Whether an answer said that it is the last on this connection.
     """
 
     where: str
     path: str
     answers: list[dict[str, Any]] = field(default_factory=list)
     failures: list[tuple[Exception, dict[str, Any] | None]] = field(default_factory=list)
-    refused: bool = False
+    let_go: bool = False
 
     def ask_until(self, stop: threading.Event) -> None:
         connection = connect(self.where)
@@ -100,9 +100,9 @@ class Client:
             try:
                 before = ask(connection, self.path)
                 self.answers.append(before)
-            except ConnectionRefusedError:
-                self.refused = True
-                return
+                if connection.sock is None:
+                    self.let_go = True
+                    return
             except (OSError, http.client.HTTPException) as error:
                 self.failures.append((error, before))
                 connection.close()

@@ -18,13 +18,11 @@ from nescio.service.metrics import Metrics
 from nescio.service.serve import serve
 from nescio.service.settings import Place, Settings
 
-ROUTES = ("/", "/v1/predict", "/readyz", "/healthz", "/metrics")
-
 
 class Stub:
     def __init__(self, settings: Settings, place: Place) -> None:
         self._path = Path(settings.models[0])
-        self._metrics = Metrics(ROUTES, place.folder)
+        self._metrics = Metrics(place.folder)
         self._draining = False
         self._word = self._read()
         self.app = Observer(self._answer, self._metrics)
@@ -75,7 +73,7 @@ class Stub:
             case "/readyz":
                 return (503 if self._draining else 200), b""
             case "/v1/predict":
-                self._metrics.image("accepted", 20)
+                self._metrics.image(None, 20)
                 return 200, json.dumps({"word": self._word, "process": os.getpid()}).encode()
             case "/healthz" | "/":
                 return 200, b""
@@ -86,10 +84,16 @@ class Stub:
 
 make = Stub
 
+
+def announce(where: str) -> None:
+    sys.stdout.write(f"{where}\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
     try:
         given = TypeAdapter(Settings).validate_json(sys.argv[1])
-        sys.exit(serve(given, lambda where: print(where, flush=True), factory="stub_service:make"))
+        sys.exit(serve(given, announce, factory="stub_service:make"))
     except NescioError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(2)

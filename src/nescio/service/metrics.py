@@ -8,7 +8,6 @@ figures in files of a folder that they share, and whoever is asked adds up all o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from prometheus_client import (
@@ -17,6 +16,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    disable_created_metrics,
     generate_latest,
     values,
 )
@@ -31,7 +31,25 @@ OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Methods that are told apart."""
 
-VERDICTS = ("accepted", "ambiguous", "unfamiliar", "unreadable")
+ROUTES = frozenset(
+    {
+        "/",
+        "/healthz",
+        "/metrics",
+        "/openapi.json",
+        "/readyz",
+        "/v1/model",
+        "/v1/models",
+        "/v1/predict",
+    }
+)
+"""Paths that are told apart; what belongs to the page is :data:`PAGE`."""
+
+PAGE = "/page/"
+"""How the paths of the page's files begin, which are counted together."""
+
+ACCEPTED = "accepted"
+VERDICTS = (ACCEPTED, "ambiguous", "unfamiliar")
 """What becomes of an image."""
 
 LIMITS = {408: "seconds", 413: "size", 429: "rate", 503: "busy", 504: "seconds"}
@@ -54,7 +72,7 @@ def share_figures(folder: Path, slot: int) -> None:
             its files, so that there are never more of them than places.
     """
     os.environ[FOLDER] = str(folder)
-    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[assignment, misc]
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
 
 
 def forget_present(folder: Path, slot: int) -> None:
@@ -66,12 +84,12 @@ class Metrics:
     """The figures of one process, and how to read those of all.
 
     Args:
-        routes: The service's own paths.
         folder: That of :func:`share_figures`, or ``None`` where there is one process.
     """
 
-    def __init__(self, routes: Iterable[str] = (), folder: Path | None = None) -> None:
-        self._routes = frozenset(routes)
+    def __init__(self, folder: Path | None = None) -> None:
+        # When each series began; several workers cannot tell, so one does not either.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._folder = folder
         own = self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -131,23 +149,22 @@ class Metrics:
             seconds: It took.
         """
         self._under_way.dec()
-        route = path if path in self._routes else OTHER
+        route = _route(path)
         method = method if method in METHODS else OTHER
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
         if status in LIMITS:
             self._refused.labels(LIMITS[status]).inc()
 
-    def image(self, verdict: str, networks: int = 0) -> None:
+    def image(self, reason: str | None, networks: int) -> None:
         """An image was answered.
 
         Args:
-            verdict: One of :data:`VERDICTS`.
+            reason: Why it was refused; ``None`` where it was accepted.
             networks: Drawn for it.
         """
-        self._images.labels(verdict).inc()
-        if networks:
-            self._networks.observe(networks)
+        self._images.labels(reason or ACCEPTED).inc()
+        self._networks.observe(networks)
 
     def batch(self, images: int) -> None:
         """So many images were answered in one batch."""
@@ -169,6 +186,12 @@ class Metrics:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, str(self._folder))  # type: ignore[no-untyped-call]
         return generate_latest(registry)
+
+
+def _route(path: str) -> str:
+    if path.startswith(PAGE):
+        return PAGE
+    return path if path in ROUTES else OTHER
 
 
 def _gauge(name: str, text: str, registry: CollectorRegistry) -> Gauge:

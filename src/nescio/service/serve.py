@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import os
 import socket
 import tempfile
 from collections.abc import Callable
@@ -12,17 +13,23 @@ from pathlib import Path
 
 from nescio.errors import UsageError
 from nescio.service.logs import set_up_logs
-from nescio.service.settings import Settings
-from nescio.service.worker import QUEUE_SIZE, Place, make_service, serve_here
+from nescio.service.settings import QUEUE_SIZE, Place, Settings
+from nescio.service.worker import make_service, serve_here
 from nescio.service.workers import Supervisor
 
-FACTORY = "nescio.service.factory:make"
+FACTORY = "nescio.service.factory:ModelService"
 """Makes what is served."""
 
+_MENDS = {
+    errno.EADDRINUSE: "something listens there already; "
+    "choose another port, or 0 for one that is free",
+    errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 is all that it has",
+    errno.EACCES: "the system does not allow it; ports from 1024 are for everyone",
+}
+"""Why nothing can listen somewhere, and what to do."""
 
-def serve(
-    settings: Settings, announce: Callable[[str], None], *, factory: str = FACTORY
-) -> int:
+
+def serve(settings: Settings, announce: Callable[[str], None], *, factory: str = FACTORY) -> int:
     """Serve until a signal ends it.
 
     Args:
@@ -40,17 +47,17 @@ def serve(
     """
     set_up_logs(settings.log, as_json=settings.log_json)
     listener = listen(settings.host, settings.port)
+
+    def ready() -> None:
+        announce(address(listener))
+        _tell_systemd("READY=1")
+
     with listener:
-        where = address(listener)
         if settings.workers == 1:
-            service = make_service(factory, settings, Place())
-            serve_here(service, listener, settings, lambda: announce(where))
+            serve_here(make_service(factory, settings, Place()), listener, settings, ready)
             return 0
         with tempfile.TemporaryDirectory(prefix="nescio-", ignore_cleanup_errors=True) as folder:
-            ready = lambda: announce(where)  # noqa: E731
-            return asyncio.run(
-                Supervisor(factory, settings, listener, Path(folder), ready).run()
-            )
+            return asyncio.run(Supervisor(factory, settings, listener, Path(folder), ready).run())
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -75,17 +82,17 @@ def listen(host: str, port: int) -> socket.socket:
         raise UsageError(f"{where}: {_MENDS.get(error.errno or 0, error.strerror)}") from error
 
 
-_MENDS = {
-    errno.EADDRINUSE: "something listens there already; "
-    "choose another port, or 0 for one that is free",
-    errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 is all that it has",
-    errno.EACCES: "the system does not allow it; ports from 1024 are for everyone",
-}
-
-
 def address(listener: socket.socket) -> str:
     """Where a browser finds what listens there."""
     host, port = listener.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
         host = "localhost"
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _tell_systemd(state: str) -> None:
+    """What ``sd_notify`` does, where a unit of Type=notify started this process."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.sendto(state.encode("ascii"), path.replace("@", "\0", 1))

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from nescio.errors import UsageError
 from nescio.service.limits import Limits
 from nescio.service.logs import Log
+from nescio.service.security import Security
 
 LINGER_SECONDS = 0.3
 """How long a worker that ends still answers on connections that it has, and asks their clients to
@@ -40,6 +41,13 @@ class Settings:
         log_json: One JSON object a line instead of text.
         proxies: Addresses whose word on a client's address (X-Forwarded-For) is taken.
         limits: What a request may ask for.
+        batch_delay_ms: How long the first of a batch waits for others, in milliseconds.
+        queue_images: That may wait in each process.
+        security: Who may ask.
+        formats: That image files may have.
+        network: A model's own network code that is allowed.
+        device: Where to compute.
+        precision: How precisely.
 
     Raises:
         UsageError: A number is out of range.
@@ -55,6 +63,13 @@ class Settings:
     log_json: bool = False
     proxies: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    batch_delay_ms: float = 2.0
+    queue_images: int = 2000
+    security: Security = field(default_factory=Security)
+    formats: tuple[str, ...] = ("png", "jpeg", "bmp", "webp")
+    network: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads"):

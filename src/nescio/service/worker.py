@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Protocol
 
@@ -108,9 +109,7 @@ def serve_here(
 class Server(uvicorn.Server):
     """uvicorn's server; besides it reloads, and drains before it closes."""
 
-    def __init__(
-        self, config: uvicorn.Config, service: Service, ready: Callable[[], None]
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._service = service
         self._ready = ready
@@ -137,13 +136,25 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, let clients go, then finish what is under way."""
         self._service.drain()
+        # The system would cut those that wait to be accepted.
+        waiting = [one for listener in sockets or [] for one in _accept_waiting(listener)]
         for server in self.servers:
             server.close()
         for listener in sockets or []:
             listener.close()
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._protocol, connection)
         self.server_state.default_headers.append((b"connection", b"close"))
         await asyncio.sleep(LINGER_SECONDS)
         await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        """As uvicorn makes it for a new connection."""
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg, assignment]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
 
 
 def main() -> int:
@@ -195,6 +206,17 @@ def _watch(alone: threading.Event, grace: float) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(grace + LINGER_SECONDS + SLACK_SECONDS)
     os._exit(1)
+
+
+def _accept_waiting(listener: socket.socket) -> list[socket.socket]:
+    """The connections that wait to be accepted at a socket that does not block."""
+    accepted = []
+    with suppress(OSError):
+        while True:
+            accepted.append(listener.accept()[0])
+    for connection in accepted:
+        connection.setblocking(False)
+    return accepted
 
 
 def _reload_when(wanted: threading.Event, service: Service) -> None:
