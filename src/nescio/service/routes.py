@@ -130,6 +130,8 @@ async def _read_request(request: Request, service: Service) -> tuple[list[Given]
     Raises:
         Problem: It cannot be read, or there are no images in it, or too many.
     """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem(415, "a body is taken as it is: send no Content-Encoding")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     own: dict[str, Any] = {}
     if kind == "application/json":
