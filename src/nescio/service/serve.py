@@ -24,6 +24,7 @@ _MENDS = {
     errno.EADDRINUSE: "something listens there already; "
     "choose another port, or 0 for one that is free",
     errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 is all that it has",
+    socket.EAI_NONAME: "no address of this machine has that name",
     errno.EACCES: "the system does not allow it; ports from 1024 are for everyone",
 }
 """Why nothing can listen somewhere, and what to do."""
@@ -76,8 +77,6 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=QUEUE_SIZE)
-    except socket.gaierror as error:
-        raise UsageError(f"--host {host}: no address of this machine has that name") from error
     except OSError as error:
         raise UsageError(f"{where}: {_MENDS.get(error.errno or 0, error.strerror)}") from error
 
