@@ -16,7 +16,7 @@ from tests_support import stripes
 
 import nescio
 from nescio.service.app import create_app
-from nescio.service.batching import BatchSettings
+from nescio.service.batching import Batcher, BatchSettings
 from nescio.service.limits import Limits
 
 IMAGE = stripes(1, 5).images[0, 0].numpy()
@@ -293,7 +293,7 @@ def test_a_header_that_lies_of_its_size_is_a_bomb(client: TestClient) -> None:
 
 def test_too_many_that_wait(classifier: nescio.Classifier) -> None:
     settings = BatchSettings(queue_images=2)
-    with asking(create_app(models_of(classifier), settings=settings)) as client:
+    with asking(create_app(models_of(classifier), batcher=Batcher(settings))) as client:
         answer = client.post("/v1/predict", json={"images": [{"pixels": PIXELS}] * 3})
         problem(answer, 503)
         assert int(answer.headers["retry-after"]) >= 1

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from nescio.service.batching import Batcher, BatchSettings
+from nescio.service.batching import Batcher
 from nescio.service.images import DEFAULT_FORMATS
 from nescio.service.limits import Limits
 from nescio.service.models import Models
@@ -24,7 +24,7 @@ from nescio.service.security import Guard, Security
 def create_app(
     models: Models,
     *,
-    settings: BatchSettings = BatchSettings(),  # noqa: B008 - frozen
+    batcher: Batcher | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     security: Security = Security(),  # noqa: B008 - frozen
     formats: Sequence[str] = DEFAULT_FORMATS,
@@ -33,14 +33,14 @@ def create_app(
 
     Args:
         models: What is served.
-        settings: Of the batches.
+        batcher: Computes; ``None`` for one with the usual settings.
         limits: On requests.
         security: Who may ask.
         formats: That image files may have, of :data:`nescio.data.decode.FORMATS`.
     """
     service = Service(
         models=models,
-        batcher=Batcher(settings),
+        batcher=Batcher() if batcher is None else batcher,
         limits=limits,
         formats=tuple(formats),
     )
