@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 import uvicorn
 
@@ -106,6 +106,22 @@ def serve_here(
     Server(config, service, ready).run([listener])
 
 
+class FairListener(socket.socket):
+    """A listening socket that gives out one connection each time the event loop looks.
+
+    The event loop would take all that wait; so the other workers get their share.
+    """
+
+    _took = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Every other time as usual; between, as if no connection waited."""
+        self._took = not self._took
+        if not self._took:
+            raise BlockingIOError
+        return super().accept()
+
+
 class Server(uvicorn.Server):
     """uvicorn's server; besides it reloads, and drains before it closes."""
 
@@ -168,7 +184,7 @@ def main() -> int:
     set_up_logs(settings.log, as_json=settings.log_json)
     alone = threading.Event()
     threading.Thread(target=_watch, args=(alone, settings.grace), daemon=True).start()
-    listener = socket.socket(fileno=job.socket)
+    listener = FairListener(fileno=job.socket)
     if place.folder is not None:
         from nescio.service.metrics import share_figures
 
@@ -213,7 +229,7 @@ def _accept_waiting(listener: socket.socket) -> list[socket.socket]:
     accepted = []
     with suppress(OSError):
         while True:
-            accepted.append(listener.accept()[0])
+            accepted.append(socket.socket.accept(listener)[0])
     for connection in accepted:
         connection.setblocking(False)
     return accepted
