@@ -124,8 +124,11 @@ def test_a_traceback_is_part_of_the_json_line(kept: Kept) -> None:
 
 @pytest.mark.parametrize(
     ("log", "shown"),
-    [("requests", ["request", "event", "error"]), ("events", ["event", "error"]),
-     ("errors", ["error"])],
+    [
+        ("requests", ["request", "event", "error"]),
+        ("events", ["event", "error"]),
+        ("errors", ["error"]),
+    ],
 )
 def test_how_much_is_logged(log: Any, shown: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()

@@ -21,9 +21,7 @@ from tests_support import stripes
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not sys.platform.startswith("linux"), reason="looks at processes in /proc"
-    ),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc"),
 ]
 
 RUN = "from nescio.cli import run; run()"

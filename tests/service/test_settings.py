@@ -78,7 +78,11 @@ def test_a_free_port_and_its_address() -> None:
     [
         ("127.0.0.1", 70000, "--port 70000: expected a number from 0 to 65535"),
         ("192.0.2.1", 0, "--host 192.0.2.1 --port 0: this machine has no such address"),
-        ("no such name", 0, "--host no such name --port 0: no address of this machine has that name"),
+        (
+            "no such name",
+            0,
+            "--host no such name --port 0: no address of this machine has that name",
+        ),
     ],
 )
 def test_where_nothing_can_listen(host: str, port: int, told: str) -> None:
