@@ -181,13 +181,14 @@ def test_clients_beyond_number_are_forgotten() -> None:
     rates = Rates(rate=1.0, burst=1)
     for number in range(CLIENTS + 500):
         rates.take(str(number), 0.0)
-    assert len(rates._buckets) == CLIENTS  # noqa: SLF001
+    assert len(rates._buckets) == CLIENTS
 
 
 def test_a_body_without_length_is_bounded(models: Models) -> None:
     app = create_app(models, limits=Limits(body_bytes=10_000))
+    begin = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
     for kind in ("image/png", "application/json", "multipart/form-data; boundary=b"):
-        pieces = [b"x" * 1000] * 10_000
+        pieces = [begin, *[b"x" * 1000] * 10_000]
         status, told, asked = run(
             ask_raw(
                 app, "/v1/predict", pieces, {"content-type": kind, "transfer-encoding": "chunked"}
@@ -267,9 +268,10 @@ def test_an_answer_that_takes_too_long_is_given_up(models: Models) -> None:
 
 def test_work_for_a_client_that_went_away_is_given_up(models: Models) -> None:
     app = create_app(models)
-    given_up = asyncio.Event()
+    given_up, begun = asyncio.Event(), asyncio.Event()
 
     async def forever(_: Any) -> None:
+        begun.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -279,7 +281,7 @@ def test_work_for_a_client_that_went_away_is_given_up(models: Models) -> None:
     app.state.service.batcher.submit = forever
 
     async def leave() -> None:
-        await ask_raw(app, "/v1/predict", [FILE], {"content-type": "image/png"}, gone=True)
+        await ask_raw(app, "/v1/predict", [FILE], {"content-type": "image/png"}, gone=begun)
         await asyncio.wait_for(given_up.wait(), 5)
 
     asyncio.run(leave())

@@ -14,6 +14,7 @@ from nescio.service.batching import Batcher
 from nescio.service.images import DEFAULT_FORMATS
 from nescio.service.limits import Limits
 from nescio.service.models import Models
+from nescio.service.openapi import describe_interface
 from nescio.service.page import page_router
 from nescio.service.problems import Problem, tell_http, tell_invalid, tell_problem
 from nescio.service.routes import Service, api_router
@@ -61,6 +62,9 @@ def create_app(
     app.state.service = service
     app.include_router(api_router(service))
     app.include_router(page_router())
+    app.openapi = describe_interface(  # type: ignore[method-assign]
+        app, keyed=security.api_key is not None
+    )
     app.add_exception_handler(Problem, tell_problem)
     app.add_exception_handler(HTTPException, tell_http)
     app.add_exception_handler(RequestValidationError, tell_invalid)
