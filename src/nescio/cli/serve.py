@@ -7,12 +7,15 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_result
 from nescio.errors import UsageError
+
+if TYPE_CHECKING:
+    from nescio.service.limits import Limits
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 """What the extra ``serve`` brings."""
@@ -42,6 +45,39 @@ class Processes:
     """Believe this address, or network, what X-Forwarded-For says of who asks; may be repeated."""
 
 
+@Parameter(name="*", group="Requests")
+@dataclass(frozen=True)
+class Requests:
+    """What a request may ask for; what is beyond it is refused."""
+
+    max_body: str = "10M"
+    """Bytes of a request, such as 500K or 20M."""
+
+    max_pixels: int = 25_000_000
+    """Pixels of an image, looked at before it is decoded; four times as many in a request."""
+
+    max_images: int = 64
+    """Images of a request."""
+
+    max_samples: int = 1000
+    """Networks drawn for a request."""
+
+    rate: float | None = None
+    """Requests a second that one client may make on average. [any number]"""
+
+    burst: int = 20
+    """With --rate: requests that it may make at once."""
+
+    timeout: float = 30.0
+    """Seconds until an answer; after them the request is given up."""
+
+    queue: int = 2000
+    """Images that may wait in each process."""
+
+    batch_delay: float = 2.0
+    """Milliseconds that a request waits for others, to be answered together with them."""
+
+
 def serve(
     *models: str,
     host: str = "127.0.0.1",
@@ -53,6 +89,7 @@ def serve(
     formats: str = "png,jpeg,bmp,webp",
     device: str = "auto",
     precision: str = "auto",
+    requests: Requests = Requests(),
     processes: Processes = Processes(),
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -106,6 +143,9 @@ def serve(
         log="errors" if quiet else processes.log,
         log_json=processes.log_json,
         proxies=processes.proxy,
+        limits=_limits(requests),
+        batch_delay_ms=requests.batch_delay,
+        queue_images=requests.queue,
         security=Security(key, allowed_hosts(host, allow_host), origin),
         formats=tuple(formats.split(",")),
         network=network,
@@ -113,6 +153,22 @@ def serve(
         precision=precision,
     )
     return run(settings, _announce)
+
+
+def _limits(requests: Requests) -> Limits:
+    from nescio.data import parse_bytes
+    from nescio.service.limits import Limits
+
+    return Limits(
+        body_bytes=parse_bytes(requests.max_body, "--max-body"),
+        pixels=requests.max_pixels,
+        request_pixels=4 * requests.max_pixels,
+        images=requests.max_images,
+        samples=requests.max_samples,
+        rate=requests.rate,
+        burst=requests.burst,
+        seconds=requests.timeout,
+    )
 
 
 def _announce(where: str) -> None:
@@ -135,8 +191,14 @@ def require_serve() -> None:
 
 def _read_key(file: Path | None) -> str | None:
     if file is None:
-        return os.environ.get("NESCIO_API_KEY") or None
-    key = file.read_text(encoding="utf-8").strip()
-    if not key:
-        raise UsageError(f"{file}: expected an API key in it, it is empty")
+        key, where = os.environ.get("NESCIO_API_KEY", ""), "NESCIO_API_KEY"
+        if not key:
+            return None
+    else:
+        key, where = file.read_text(encoding="utf-8", errors="replace").strip(), str(file)
+    if not (key.isascii() and key.isprintable() and key and " " not in key):
+        raise UsageError(
+            f"{where}: expected an API key of letters, digits and signs without spaces; make one "
+            "with openssl rand -hex 32"
+        )
     return key
