@@ -45,7 +45,9 @@ def test_the_defaults_are_for_this_machine_alone(
 
 
 def test_limits_are_set_by_options(served: Served) -> None:
-    options = "--max-body 500K --max-pixels 1000 --max-images 3 --max-samples 7 --rate 0.5 --burst 2"
+    options = (
+        "--max-body 500K --max-pixels 1000 --max-images 3 --max-samples 7 --rate 0.5 --burst 2"
+    )
     options += " --timeout 5 --queue 9 --batch-delay 1.5"
     assert main(["serve", "m.nescio", *options.split()]) == 0
     limits = served.settings.limits
