@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from nescio.classifier import Classifier, Predictor, load_model
 from nescio.errors import NescioError, UsageError
+from nescio.refusal import PromiseRow
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,11 @@ class Served:
     name: str
     classifier: Classifier
     predictor: Predictor
+
+    @cached_property
+    def promises(self) -> tuple[PromiseRow, ...] | None:
+        """Which error rates it could promise; ``None`` where it does not know."""
+        return self.classifier.promises() if self.classifier.kept is not None else None
 
 
 @dataclass(frozen=True)
