@@ -1,5 +1,6 @@
 """Asking the service without a network."""
 
+import asyncio
 import base64
 import io
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -56,7 +57,7 @@ async def ask_raw(
     pieces: Sequence[bytes] | AsyncIterator[bytes],
     headers: Mapping[str, str],
     *,
-    gone: bool = False,
+    gone: asyncio.Event | None = None,
 ) -> Asked:
     """A POST whose body comes in pieces, whatever its headers say.
 
@@ -65,10 +66,8 @@ async def ask_raw(
         path: Where to.
         pieces: Of the body; what waits between them makes a slow client.
         headers: Names in small letters.
-        gone: Whether the client goes away once it has sent all.
+        gone: When set, the client goes away; it stays where there is none.
     """
-    import asyncio
-
     asked = Asked()
 
     async def each() -> AsyncIterator[bytes]:
@@ -85,8 +84,7 @@ async def ask_raw(
     async def receive() -> dict[str, Any]:
         nonlocal done
         if done:
-            if not gone:
-                await asyncio.Event().wait()
+            await (gone or asyncio.Event()).wait()
             return {"type": "http.disconnect"}
         try:
             piece = await anext(source)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from nescio.classifier import Classifier, Predictor, load_model
-from nescio.errors import NescioError, UsageError
-from nescio.refusal import PromiseRow
+from nescio.errors import NescioError, RuleError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -26,16 +25,23 @@ class Served:
         name: What requests call it.
         classifier: The model.
         predictor: Answers as the model does; for the batcher's thread alone.
+        promises: Which error rates could be promised, as JSON; ``None`` where the model keeps
+            nothing of its calibration.
     """
 
     name: str
     classifier: Classifier
     predictor: Predictor
+    promises: list[dict[str, Any]] | None
 
-    @cached_property
-    def promises(self) -> tuple[PromiseRow, ...] | None:
-        """Which error rates it could promise; ``None`` where it does not know."""
-        return self.classifier.promises() if self.classifier.kept is not None else None
+    @staticmethod
+    def of(name: str, classifier: Classifier) -> Served:
+        """A classifier made ready."""
+        try:
+            promises = [row.to_json() for row in classifier.promises()]
+        except RuleError:
+            promises = None
+        return Served(name, classifier, classifier.predictor(), promises)
 
 
 @dataclass(frozen=True)
@@ -113,5 +119,4 @@ class Models:
         return left
 
     def _read(self, source: Source) -> Served:
-        classifier = self._load(source.path)
-        return Served(source.name, classifier, Predictor(classifier))
+        return Served.of(source.name, self._load(source.path))
