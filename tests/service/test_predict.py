@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests_support import SIDE, stripes
 import nescio
 from nescio.data import ImageSet, adapt, as_images
 from nescio.service.app import create_app
+from nescio.service.wire import ModelOut
 
 IMAGES = stripes(6, 5).images[:, 0].numpy()
 STRANGE = np.full((SIDE, SIDE), 255, np.uint8)
@@ -200,8 +202,15 @@ def test_a_model_tells_what_it_knows(client: TestClient, classifier: nescio.Clas
     assert told["training_images"] == classifier.record.train_images
     assert told["reference"] == sorted(told["reference"])
     assert 1 < len(told["reference"]) <= 512
+    assert told["promises"] == [row.to_json() for row in classifier.promises()]
+    ModelOut.model_validate(told, strict=True)
     assert client.get("/v1/model?model=again").json()["name"] == "again"
     assert client.get("/v1/models").json() == {"default": "stripes", "models": ["stripes", "again"]}
+
+
+def test_a_model_that_does_not_know_what_it_could_promise(classifier: nescio.Classifier) -> None:
+    with asking(create_app(models_of(replace(classifier, kept=None), "stripes"))) as client:
+        assert client.get("/v1/model").json()["promises"] is None
 
 
 def test_nothing_tells_of_versions(client: TestClient) -> None:
