@@ -1,9 +1,9 @@
 // The article's picture of one answer: for each class, what the networks say of it.
 import { argmax, histogram, means, quantile } from "./rules.js";
 import { across, fillTable, html, mark, set } from "./svg.js";
-import { percent } from "./words.js";
+import { percent, roughly } from "./words.js";
 
-const BINS = 10;
+const BINS = 8; // The article's number.
 const HEIGHT = 64;
 
 /** With more classes only so many, the most probable ones, are drawn. */
@@ -66,7 +66,7 @@ export class Histograms {
     });
     item.classList.toggle("proposed", proposed);
     set(middle, { x: across(axis(height)) });
-    number.textContent = percent(height);
+    number.textContent = roughly(height);
     const line = view.threshold === null ? {} : { x1: across(axis(view.threshold)) };
     set(threshold, { ...line, x2: line.x1 ?? 0, visibility: line.x1 ? "visible" : "hidden" });
   }

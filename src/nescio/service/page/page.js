@@ -58,9 +58,9 @@ function bytes(content) {
 }
 
 function askAgain() {
-  clearTrouble();
   if (state.model === null) begin();
   else if (pad.content !== EMPTY) newest.ask(pad.content, { atOnce: true });
+  else showAnswer();
 }
 
 /** A prediction with what rules and words want of it. */
@@ -93,13 +93,16 @@ function read(prediction) {
 
 function show(prediction) {
   clearTrouble();
+  find("key").hidden = true;
   state.answer = read(prediction);
   panel.networks = state.answer.sampled.length;
   showAnswer();
 }
 
-function fail(error) {
+/** Tell what went wrong: with a question, or with a file that never became one (no `job`). */
+function fail(error, job = null) {
   if (!(error instanceof Trouble)) throw error;
+  clearTrouble();
   if (error.status === 401 || error.status === 403) {
     find("key").hidden = false;
     find("key-note").textContent = error.message;
@@ -108,10 +111,12 @@ function fail(error) {
   state.trouble = error.wait === null ? null : setTimeout(askAgain, 1000 * error.wait);
   find("trouble-words").textContent = error.message;
   find("trouble").hidden = false;
-  find("again").hidden = error.status === 422 || error.status === 413 || error.status === 415;
+  find("again").hidden = [401, 403, 413, 415, 422].includes(error.status);
   if (state.model === null) find("loading").textContent = error.message;
-  state.answer = null;
-  showAnswer();
+  if (job !== null) {
+    state.answer = null;
+    showAnswer();
+  }
   say(error.message);
 }
 
@@ -139,7 +144,7 @@ function showAnswer() {
   showSeen(find("seen"), answer.input);
   const { width, height, channels } = answer.input;
   const size = `${width} by ${height} pixels${channels === 3 ? " in colour" : ""}`;
-  find("seen-words").textContent = `what it sees: ${width} × ${height}`;
+  find("seen-words").textContent = `what it sees:\n${width} × ${height} pixels`;
   find("seen").setAttribute("aria-label", `What the network sees: ${size}`);
   const scale = document.querySelector("input[name=scale]:checked").value;
   histograms.show(answer, decision, { ...panel.view, scale });
@@ -214,16 +219,21 @@ async function use(name) {
   introduce(digits);
   const examples = examplesFor(state.model).map(withPicture);
   find("examples").replaceChildren(...examples.map(button));
-  pad.put(EMPTY);
-  if (digits) pad.put(examples[0].content);
+  if (pad.content !== EMPTY) askAgain();
+  else if (digits) pad.put(examples[0].content);
+  else padChanged(EMPTY, false);
 }
 
 function introduce(digits) {
-  const { classes, trained_on: source, training_images: count, network } = state.model;
+  const { classes, trained_on: source, training_images: count, network, samples } = state.model;
   find("title").textContent = digits ? "Draw a digit, or anything else." : "Show it an image, any image.";
+  const networks = samples === 100 ? "A hundred" : samples;
   find("lead").textContent =
-    "A hundred networks, all drawn from one trained model, look at it. Where they agree, and it is " +
+    `${networks} networks, all drawn from one trained model, look at it. Where they agree, and it is ` +
     "like what they were trained on, you get an answer; where not, an honest “I don’t know”.";
+  find("pad-kind").textContent = state.frame
+    ? "White on black, as its training images are. "
+    : "White on black. ";
   const some = classes.length > 12 ? `${classes.length} classes` : list(classes);
   const images = count ? ` on ${count.toLocaleString("en")} images` : "";
   find("about").textContent = `It knows ${some}; trained${images} of ${source}. Network: ${network}.`;
@@ -253,7 +263,7 @@ find("undo").addEventListener("click", () => pad.undo());
 find("clear").addEventListener("click", () => pad.clear());
 find("centre").addEventListener("change", askAgain);
 find("again").addEventListener("click", askAgain);
-find("model").addEventListener("change", () => use(find("model").value).catch(fail));
+find("model").addEventListener("change", () => use(find("model").value).catch((error) => fail(error)));
 find("key").addEventListener("submit", (event) => {
   event.preventDefault();
   useKey(find("key-words").value);
@@ -268,5 +278,5 @@ addEventListener("keydown", (event) => {
     pad.undo();
   }
 });
-watchFiles(find("file"), document.body, (picture) => pad.put(picture), fail);
+watchFiles(find("file"), document.body, (picture) => pad.put(picture), (error) => fail(error));
 begin();

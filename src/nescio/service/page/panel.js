@@ -1,6 +1,6 @@
 // Where to draw the line: the choice of a rule, its sliders, what it means in words.
 import { byPromise, byQuantile, limit } from "./rules.js";
-import { percent, promiseInWords, quantileInWords } from "./words.js";
+import { percent, promiseInWords, quantileInWords, ruleInWords } from "./words.js";
 
 /** The rule as the person set it; it decides on the last answer without asking again. */
 export class Panel {
@@ -9,19 +9,19 @@ export class Panel {
    * @param changed Called when another rule holds.
    */
   constructor(root, changed) {
-    const find = (name) => root.querySelector(`#${name}`);
+    const part = (name) => find(root, name);
     Object.assign(this, { root, changed, model: null, networks: 100 });
-    this.parts = { own: find("own"), vote: find("vote"), promise: find("promise") };
-    this.share = find("share");
-    this.threshold = find("threshold");
-    this.risk = find("risk");
-    this.words = find("rule-words");
-    this.without = find("without-promise");
+    this.parts = { own: part("own"), vote: part("vote"), promise: part("promise") };
+    this.share = part("share");
+    this.threshold = part("threshold");
+    this.risk = part("risk");
+    this.words = part("rule-words");
+    this.without = part("without-promise");
     root.addEventListener("input", () => {
       this.#show();
       changed();
     });
-    find("article").addEventListener("click", () => {
+    part("article").addEventListener("click", () => {
       [this.share.value, this.threshold.value] = [0.5, 0.2];
       this.#show();
       changed();
@@ -33,8 +33,8 @@ export class Panel {
     this.model = model;
     this.promises = model.promises ?? [];
     this.root.querySelector("[value=own]").checked = true;
-    const promised = this.root.querySelector("[value=promise]");
-    promised.disabled = this.promises.length === 0;
+    find(this.root, "promise-label").hidden = this.promises.length === 0;
+    find(this.root, "own-words").textContent = model.rule.description;
     this.without.hidden = this.promises.length > 0;
     this.risk.max = Math.max(this.promises.length - 1, 0);
     this.risk.value = Math.floor(this.promises.length / 2);
@@ -86,18 +86,24 @@ export class Panel {
   }
 
   #show() {
+    const told = this.model.rule.description !== ruleInWords(this.model.rule);
     for (const [kind, part] of Object.entries(this.parts)) part.hidden = kind !== this.kind;
+    this.parts.own.hidden ||= !told;
     const [share, threshold] = [this.#number("share"), this.#number("threshold")];
     tell(this.share, share === 0.5 ? "0.5, the median" : String(share));
     tell(this.threshold, percent(threshold));
     if (this.promises.length) tell(this.risk, `at most ${percent(this.#row().max_risk)}`);
     const words = {
-      own: () => this.model.rule.description,
+      own: () => ruleInWords(this.model.rule),
       vote: () => quantileInWords(share, threshold, this.networks),
       promise: () => promiseInWords(this.#row()),
     };
     this.words.textContent = words[this.kind]();
   }
+}
+
+function find(root, id) {
+  return root.querySelector(`#${id}`);
 }
 
 /** A slider's value in words, seen and heard. */

@@ -48,7 +48,7 @@ async function ask(path, options = {}) {
     if (response.ok) return await response.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Trouble("The server does not answer; it may have been stopped.", 0, 5);
+    throw new Trouble("The server does not answer; it may have been stopped.", 0);
   }
   throw trouble(response.status, Number(response.headers.get("Retry-After")) || 1);
 }

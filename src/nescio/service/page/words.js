@@ -1,11 +1,15 @@
 // What is said of an answer, in plain sentences. Pure functions.
-import { votes } from "./rules.js";
+import { argmax, votes } from "./rules.js";
 
-/** 0.123 as "12 %"; small shares keep a digit that tells. */
+/** 0.1234 as "12.3 %"; small shares keep the digits that tell. */
 export function percent(share) {
   const value = 100 * share;
-  const digits = value === 0 || value >= 10 || Number.isInteger(value) ? 0 : value >= 1 ? 1 : 2;
-  return `${trimmed(value, digits)} %`;
+  return `${trimmed(value, value >= 1 ? 1 : 2)} %`;
+}
+
+/** 0.1234 as "12 %", for places with little room. */
+export function roughly(share) {
+  return share > 0 && share < 0.01 ? "< 1 %" : `${Math.round(100 * share)} %`;
 }
 
 /** Rounded, without zeros at the end. */
@@ -41,15 +45,17 @@ export function why(decision, answer) {
   const place = standing(answer);
   const split = shares(counts, classes, sampled.length);
   if (decision.reason === "unfamiliar") {
-    if (place === null) return split;
-    return `It is ${place.words}. ${split}, but that counts for nothing here.`;
+    if (place === null) return `${split}.`;
+    const top = argmax(counts);
+    const most = `${counts[top] === sampled.length ? "all" : counts[top]} of ${sampled.length}`;
+    return `It is ${place.words}; that ${most} networks say ${classes[top]} counts for nothing.`;
   }
   if (decision.reason === "ambiguous") return doubt(decision, answer, counts, split);
   const others = decision.proposed.filter((c) => c !== decision.top).map((c) => classes[c]);
   const also = others.length ? ` ${list(others)} would be possible, too.` : "";
   if (place === null) return `${split}.${also}`;
-  const joined = place.common ? "and it is" : "though it is";
-  return `${split}, ${joined} ${place.words}.${also}`.replace("  ", " ");
+  const joined = place.common ? "and it looks like what I was trained on" : `though it is ${place.words}`;
+  return `${split}, ${joined}.${also}`;
 
   function doubt(refusal, from, all, told) {
     const agree = all[refusal.top] >= 0.9 * from.sampled.length;
@@ -79,13 +85,23 @@ function shares(counts, classes, total) {
 /** Where the image stands among the calibration images: {common, words}; null where not known. */
 export function standing({ familiarity, images }) {
   if (familiarity === null) return null;
-  if (familiarity > 0.1) return { common: true, words: "as ordinary as what I was trained on" };
+  if (familiarity > 0.1) return { common: true, words: "no stranger than many familiar images" };
   if (images !== null && familiarity < 1.5 / (images + 1)) {
     const all = `every one of ${images.toLocaleString("en")} familiar images`;
     return { common: false, words: `stranger than ${all}` };
   }
   const share = trimmed(Math.min(100 * (1 - familiarity), 99.99), 2);
   return { common: false, words: `stranger than ${share} % of familiar images` };
+}
+
+/** A rule of the model's own, in a sentence. */
+export function ruleInWords(rule) {
+  if (rule.kind !== "calibrated") return rule.description;
+  const images = rule.calibrated_on.images.toLocaleString("en");
+  return (
+    `Set from ${images} images that were held out of training: what is too unlike them is refused ` +
+    "as unfamiliar, what is too doubtful as ambiguous."
+  );
 }
 
 /** How many networks were asked, and would have been enough. */
