@@ -111,29 +111,16 @@ class _Answer:
         record = self._record()
         for group in ("probability", "median", "scores"):
             prefix = "" if group == "scores" else f"{group} "
-            values: Mapping[str, float] = record.pop(group, {})
+            values: Mapping[str, float | None] = record.pop(group, {})
             record |= {f"{prefix}{name}": value for name, value in values.items()}
         if "proposed" in record:
             record["proposed"] = "|".join(record["proposed"])
         return record
 
     def _record(self) -> dict[str, Any]:
-        decision = self.decision
-        if decision is None:
+        if self.decision is None:
             return {"image": self.image, "error": self.error}
-        return {
-            "image": self.image,
-            "label": decision.label,
-            "accepted": decision.accepted,
-            "reason": None if decision.reason is None else decision.reason.value,
-            "proposed": list(decision.proposed),
-            "nearest": decision.nearest,
-            "stage": decision.stage,
-            "probability": dict(decision.probability),
-            "median": dict(decision.median),
-            "scores": dict(decision.scores),
-            "samples": decision.samples,
-        }
+        return {"image": self.image, **self.decision.to_json()}
 
 
 def _csv_writer(file: TextIO, classes: tuple[str, ...]) -> csv.DictWriter[str]:

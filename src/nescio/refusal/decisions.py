@@ -5,9 +5,11 @@ Axes: ``N`` images, ``C`` classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,6 +84,21 @@ class Decision:
     def __str__(self) -> str:
         """For a person: the label, or "I don't know" and why."""
         return f"{self.label}" if self.accepted else f"I don't know ({self.why})"
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as JSON; a score that is no finite number is ``None``."""
+        return {
+            "label": self.label,
+            "accepted": self.accepted,
+            "reason": None if self.reason is None else self.reason.value,
+            "proposed": list(self.proposed),
+            "nearest": self.nearest,
+            "stage": self.stage,
+            "probability": dict(self.probability),
+            "median": dict(self.median),
+            "scores": {n: s if math.isfinite(s) else None for n, s in self.scores.items()},
+            "samples": self.samples,
+        }
 
     @property
     def why(self) -> str:
