@@ -1,8 +1,8 @@
 """The classifier: a fitted posterior with everything that is needed to answer.
 
 It joins the packages below it and adds no mathematics of its own. Read in this
-order: :mod:`record`, :mod:`classifier`, :mod:`calibrating`, :mod:`sets`, :mod:`judging`,
-:mod:`specimens`, :mod:`studying`, :mod:`modelfile`.
+order: :mod:`record`, :mod:`predictor`, :mod:`classifier`, :mod:`calibrating`, :mod:`sets`,
+:mod:`judging`, :mod:`specimens`, :mod:`studying`, :mod:`modelfile`.
 """
 
 from nescio.classifier.calibrating import (
@@ -15,6 +15,7 @@ from nescio.classifier.classifier import SAMPLES, Classifier, Images
 from nescio.classifier.describe import describe_model
 from nescio.classifier.judging import Judgement, judge
 from nescio.classifier.modelfile import load_model, read_header
+from nescio.classifier.predictor import Predictor, settled_after
 from nescio.classifier.record import TrainingRecord
 from nescio.classifier.sets import (
     calibration_set,
@@ -38,6 +39,7 @@ __all__ = [
     "Classifier",
     "Images",
     "Judgement",
+    "Predictor",
     "Promises",
     "TrainingRecord",
     "calibrate_classifier",
@@ -52,5 +54,6 @@ __all__ = [
     "load_model",
     "make_study",
     "read_header",
+    "settled_after",
     "shifted_sets",
 ]

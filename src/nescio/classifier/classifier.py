@@ -11,21 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nescio.classifier.predictor import Predictor
 from nescio.classifier.record import TrainingRecord
 from nescio.data import Dataset, ImageSet, Preprocessing, Stack, adapt, as_images
-from nescio.devices import choose_precision
 from nescio.errors import DataError, RuleError
 from nescio.evaluation import Evaluation
 from nescio.familiarity import Familiarity
 from nescio.inference import Posterior, Recipe
 from nescio.network import NetworkSpec
-from nescio.prediction import (
-    BATCH_SIZE,
-    SampledNetworks,
-    forced_labels,
-    stream_logits,
-    stream_settled,
-)
+from nescio.prediction import BATCH_SIZE, forced_labels
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import (
     CalibratedRule,
@@ -35,7 +29,6 @@ from nescio.refusal import (
     class_unfamiliarity,
     expected_entropy,
     joint_probability,
-    looks_before,
     mean_probability,
     mutual_information,
     p_value,
@@ -46,11 +39,6 @@ from nescio.refusal import (
 
 SAMPLES = 100
 """How many networks are drawn unless told otherwise; the article's number."""
-
-ADAPTIVE_ERROR = 1e-3
-"""The stated chance that adaptive sampling decides otherwise than all networks would, on
-average over images. The tests behind it (:mod:`nescio.refusal.sequential`) are predictive:
-for means they assume Student's distribution, and were checked by simulation."""
 
 Images: TypeAlias = ImageSet | Tensor | np.ndarray[Any, np.dtype[Any]]
 """What predictions take; see :meth:`Classifier.prepare`."""
@@ -140,22 +128,17 @@ class Classifier:
 
         Memory is bounded whatever the number of images.
         """
-        prepared = self.prepare(images)
-        networks = self._sampled(prepared, seed, batch_size)
-        return stream_logits(
-            networks, prepared, samples, reporter=reporter, description=description
+        return self.predictor(batch_size=batch_size).stream_logits(
+            self.prepare(images),
+            samples=samples,
+            seed=seed,
+            reporter=reporter,
+            description=description,
         )
 
-    def _sampled(self, prepared: Stack, seed: int | None, batch_size: int) -> SampledNetworks:
-        return SampledNetworks.prepare(
-            self.network,
-            self.guide,
-            prepared,
-            classes=len(self.classes),
-            seed=self.record.seed if seed is None else seed,
-            batch_size=batch_size,
-            precision=choose_precision(self.precision, self.device),
-        )
+    def predictor(self, *, batch_size: int = BATCH_SIZE) -> Predictor:
+        """What answers many calls without making ready anew for each, for one thread."""
+        return Predictor(self, batch_size=batch_size)
 
     def predict_samples(
         self,
@@ -214,14 +197,16 @@ class Classifier:
             ``(N, C)`` float32 on the CPU.
         """
         prepared = self.prepare(images)
-        networks = self._sampled(prepared, seed, batch_size)
-        evidence = self.evidence_reader() if self.rule.needs_evidence else None
+        predictor = self.predictor(batch_size=batch_size)
         parts = [torch.empty(0, len(self.classes))]
         done = 0
-        for logits in stream_logits(networks, prepared, samples, reporter=reporter):
+        for logits in predictor.stream_logits(
+            prepared, samples=samples, seed=seed, reporter=reporter
+        ):
             chunk = prepared[done : done + logits.shape[1]]
             done += len(chunk)
-            known = None if evidence is None else class_unfamiliarity(evidence(chunk))
+            judges = self.rule.needs_evidence
+            known = class_unfamiliarity(predictor.evidence(chunk)) if judges else None
             parts.append(self._answered(logits.cpu(), known))
         return torch.cat(parts)
 
@@ -254,7 +239,8 @@ class Classifier:
             samples: How many networks are drawn; with ``adaptive`` at most.
             adaptive: Stop drawing for an image once its decision (label, refusal and
                 reason) is settled: the rest would change it with a chance of about
-                :data:`ADAPTIVE_ERROR` or less. Probabilities and scores come from fewer networks.
+                :data:`nescio.classifier.predictor.ADAPTIVE_ERROR` or less. Probabilities and
+                scores come from fewer networks.
             seed: Of the networks; ``None`` for the seed that it was fitted with.
             batch_size: Images through a network at once.
             reporter: Told of progress.
@@ -293,26 +279,16 @@ class Classifier:
         description: str = "predicting",
     ) -> Iterator[Decisions]:
         """The decisions of :meth:`decide`, chunk of images by chunk, in bounded memory."""
-        looks = looks_before(samples) if adaptive else ()
-        error = ADAPTIVE_ERROR / max(1, len(looks))
         prepared = self.prepare(images)
-        grouped = stream_settled(
-            self._sampled(prepared, seed, batch_size),
+        return self.predictor(batch_size=batch_size).stream_decisions(
             prepared,
-            samples,
-            settled=lambda probabilities, evidence: rule.settled(
-                probabilities, evidence, samples, error
-            ),
-            looks=looks,
-            known=self.evidence_reader() if rule.needs_evidence else lambda _: None,
+            rule=rule,
+            samples=samples,
+            adaptive=adaptive,
+            seed=seed,
             reporter=reporter,
             description=description,
         )
-        for groups in grouped:
-            decided = Decisions.concatenate(
-                [self.decide_from_logits(logits, rule, evidence) for _, logits, evidence in groups]
-            )
-            yield decided.take(torch.cat([places for places, _, _ in groups]).argsort())
 
     def evidence_reader(self) -> Callable[[Stack], Tensor]:
         """What tells how familiar images are, by class and stage.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +133,10 @@ class SampledNetworks:
             convolves(cut.head),
             features._version != version,
         )
+
+    def seeded(self, seed: int) -> SampledNetworks:
+        """Those of another seed; all else is shared."""
+        return self if seed == self.seed else replace(self, seed=seed)
 
     def chunks(self, images: Stack, samples: int) -> tuple[Stack, ...]:
         """Cut ``(N, K, H, W)`` so that inputs and outputs of a chunk stay small."""

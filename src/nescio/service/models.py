@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nescio.classifier import Classifier, load_model
+from nescio.classifier import Classifier, Predictor, load_model
 from nescio.errors import NescioError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -23,10 +23,12 @@ class Served:
     Attributes:
         name: What requests call it.
         classifier: The model.
+        predictor: Answers as the model does; for the batcher's thread alone.
     """
 
     name: str
     classifier: Classifier
+    predictor: Predictor
 
 
 @dataclass(frozen=True)
@@ -104,4 +106,5 @@ class Models:
         return left
 
     def _read(self, source: Source) -> Served:
-        return Served(source.name, self._load(source.path))
+        classifier = self._load(source.path)
+        return Served(source.name, classifier, Predictor(classifier))

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from torch import Tensor
 
-from nescio.errors import RuleError
+from nescio.errors import OutOfMemoryError, RuleError
 from nescio.refusal import Rule
 from nescio.service import wire
 from nescio.service.batching import Batcher, Busy, Work
@@ -230,7 +230,9 @@ async def _predict(
     try:
         answers = iter(await service.batcher.submit(work))
     except Busy as full:
-        raise busy("too many images are waiting", full.retry_after) from None
+        raise busy(str(full), full.retry_after) from None
+    except OutOfMemoryError:
+        raise busy("there is not enough memory for this now; ask for less at once") from None
     return {
         "model": served.name,
         "predictions": [
