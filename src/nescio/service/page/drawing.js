@@ -16,7 +16,7 @@ export const EMPTY = Object.freeze({ kind: "empty" });
 /**
  * What is on the pad, one of
  *   {kind: "empty"},
- *   {kind: "strokes", strokes, name}: drawn by hand (name null) or an example,
+ *   {kind: "strokes", strokes, name}: drawn by hand (name null) or an example (with its `way`),
  *   {kind: "picture", bitmap, blob, name}: a file; bitmap null where the browser cannot show it.
  */
 export class Pad {
@@ -49,6 +49,11 @@ export class Pad {
   put(content) {
     this.#lift();
     this.past.push(this.content);
+    this.#set(content);
+  }
+
+  /** Put something in the place of what is there, as a step of the same change. */
+  replace(content) {
     this.#set(content);
   }
 

@@ -1,4 +1,5 @@
 // Examples that are made here, from no data set: strokes, noise, an empty image.
+import { between } from "./strokes.js";
 
 /** Points on part of an ellipse, by angles in degrees, clockwise from the right. */
 function arc(x, y, width, height, from, to) {
@@ -28,15 +29,18 @@ const THREE = [
   ],
 ];
 
-// A loop that is all but closed, as at the head of a 9, over a straight stem, as of a 4.
-const FOUR_OR_NINE = [
-  [
-    ...lines([0.38, 0.2], [0.31, 0.45]),
-    ...arc(0.41, 0.42, 0.11, 0.11, 160, 60),
-    ...lines([0.47, 0.52], [0.63, 0.44]),
-  ],
-  lines([0.65, 0.22], [0.58, 0.82]),
-];
+// An open 4 and a 9 over the same stem, each but for the stem in one stroke.
+const FOUR = [[0.4, 0.2], [0.33, 0.45], [0.33, 0.47], [0.36, 0.52], [0.48, 0.51], [0.62, 0.46]];
+const NINE = arc(0.46, 0.36, 0.13, 0.15, 300, 35);
+const STEM = lines([0.62, 0.22], [0.57, 0.82]);
+
+/** The strokes on the way from a 4 (share 0) to a 9 (share 1). */
+export function fourToNine(share) {
+  return [between(lines(...FOUR), NINE, share), STEM];
+}
+
+/** About where networks are of two minds. */
+const HALF_WAY = 0.52;
 
 const LETTER = [
   lines([0.22, 0.82], [0.5, 0.18], [0.78, 0.82]),
@@ -46,7 +50,7 @@ const LETTER = [
 /** Examples for a network that knows digits, as strokes. */
 const DIGITS = [
   { name: "A clear digit", strokes: THREE },
-  { name: "4 or 9?", strokes: FOUR_OR_NINE },
+  { name: "A 4 or a 9", strokes: fourToNine(HALF_WAY), way: HALF_WAY },
   { name: "A letter", strokes: LETTER },
 ];
 
@@ -55,7 +59,10 @@ export function knowsDigits(classes) {
   return classes.length === 10 && [..."0123456789"].every((digit) => classes.includes(digit));
 }
 
-/** Examples for a model: {name, strokes} or {name, pixels}, pixels ImageData of its own size. */
+/**
+ * Examples for a model: {name, strokes} or {name, pixels}, pixels ImageData of its own size; with
+ * `way` where the strokes are on the way from a 4 to a 9.
+ */
 export function examplesFor({ classes, preprocessing }) {
   const { channels, height, width } = preprocessing;
   return [

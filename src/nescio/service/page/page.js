@@ -1,10 +1,10 @@
 // The page: what is drawn goes to the service, what it says is shown.
 import { EMPTY, Pad } from "./drawing.js";
-import { examplesFor, knowsDigits } from "./examples.js";
+import { examplesFor, fourToNine, knowsDigits } from "./examples.js";
 import { showFamiliarity } from "./familiarity.js";
 import { watchFiles } from "./files.js";
 import { Histograms } from "./histograms.js";
-import { Panel } from "./panel.js";
+import { Panel, tell } from "./panel.js";
 import { asPng, drawn, fromPixels, showSeen } from "./pictures.js";
 import { argmax, means, pValue } from "./rules.js";
 import { model, models, Newest, predict, Trouble, useKey } from "./service.js";
@@ -38,6 +38,7 @@ function padChanged(content, drawing) {
   find("undo").disabled = !drawing && !pad.canUndo;
   find("clear").disabled = content === EMPTY;
   clearTrouble();
+  showWay(content.way ?? null);
   if (content === EMPTY) {
     newest.cancel();
     state.answer = null;
@@ -46,6 +47,14 @@ function padChanged(content, drawing) {
     // While a stroke grows answers come one after the other; anything else is asked at once.
     newest.ask(content, { atOnce: !drawing });
   }
+}
+
+/** Where an example is on its way from a 4 to a 9. */
+function showWay(way) {
+  find("way-there").hidden = way === null;
+  if (way === null) return;
+  find("way").value = way;
+  tell(find("way"), `${Math.round(100 * way)} % of the way`);
 }
 
 async function work(content, signal) {
@@ -241,9 +250,9 @@ function introduce(digits) {
 
 /** An example with a small picture of it, and what it puts on the pad. */
 function withPicture(example) {
-  const { name, strokes, pixels } = example;
+  const { name, strokes, pixels, way } = example;
   if (strokes) {
-    return { name, picture: drawn(strokes, null), content: { kind: "strokes", strokes, name } };
+    return { name, picture: drawn(strokes, null), content: { kind: "strokes", strokes, name, way } };
   }
   const picture = fromPixels(pixels);
   return { name, picture, content: null };
@@ -259,6 +268,10 @@ function button({ name, picture, content }) {
   return html("li", {}, press);
 }
 
+find("way").addEventListener("input", () => {
+  const way = Number(find("way").value);
+  pad.replace({ ...pad.content, strokes: fourToNine(way), way });
+});
 find("undo").addEventListener("click", () => pad.undo());
 find("clear").addEventListener("click", () => pad.clear());
 find("centre").addEventListener("change", askAgain);

@@ -107,7 +107,7 @@ function find(root, id) {
 }
 
 /** A slider's value in words, seen and heard. */
-function tell(slider, words) {
+export function tell(slider, words) {
   slider.setAttribute("aria-valuetext", words);
   slider.labels[0].querySelector("output").textContent = words;
 }

@@ -58,6 +58,26 @@ export function place(strokes, frame) {
   );
 }
 
+/** A stroke as `count` points that are evenly apart along it. */
+function even(stroke, count) {
+  const way = [0];
+  for (let i = 1; i < stroke.length; i++) {
+    way.push(way[i - 1] + Math.hypot(...[0, 1].map((k) => stroke[i][k] - stroke[i - 1][k])));
+  }
+  return Array.from({ length: count }, (_, n) => {
+    const gone = (way[way.length - 1] * n) / (count - 1);
+    const i = Math.max(1, way.findIndex((length) => length >= gone));
+    const share = (gone - way[i - 1]) / (way[i] - way[i - 1] || 1);
+    return [0, 1].map((k) => stroke[i - 1][k] + share * (stroke[i][k] - stroke[i - 1][k]));
+  });
+}
+
+/** The stroke that is `share` of the way from one to another, point by point. */
+export function between(from, to, share) {
+  const [a, b] = [even(from, 40), even(to, 40)];
+  return a.map((point, i) => point.map((at, k) => at + share * (b[i][k] - at)));
+}
+
 /** Draw strokes into a context that is `size` pixels wide; round, and smooth between points. */
 export function paint(context, size, strokes, pen, ink) {
   context.lineCap = context.lineJoin = "round";

@@ -47,10 +47,11 @@ export function why(decision, answer) {
   if (decision.reason === "unfamiliar") {
     if (place === null) return `${split}.`;
     const top = argmax(counts);
-    const most = `${counts[top] === sampled.length ? "all" : counts[top]} of ${sampled.length}`;
+    const most = counts[top] === sampled.length ? `all ${counts[top]}` : `${counts[top]} of ${sampled.length}`;
     return `It is ${place.words}; that ${most} networks say ${classes[top]} counts for nothing.`;
   }
   if (decision.reason === "ambiguous") return doubt(decision, answer, counts, split);
+  if (argmax(counts) !== decision.top) return `${split}, but it looks more like ${classes[decision.top]}.`;
   const others = decision.proposed.filter((c) => c !== decision.top).map((c) => classes[c]);
   const also = others.length ? ` ${list(others)} would be possible, too.` : "";
   if (place === null) return `${split}.${also}`;
@@ -124,7 +125,10 @@ export function quantileInWords(share, threshold, networks) {
 
 /** What a row of promises promises. */
 export function promiseInWords(row) {
-  const told = `Of familiar images that are answered, at most ${percent(row.max_risk)} are wrong, with ${percent(row.confidence)} confidence`;
-  if (row.coverage === 0) return `No threshold can promise so little: nothing is answered.`;
-  return `${told}; ${percent(row.coverage)} of familiar images are answered.`;
+  const told = `Of familiar images that are answered at most ${percent(row.max_risk)} are wrong, with ${percent(row.confidence)} confidence`;
+  if (row.doubtful === "none") return "No threshold promises so few errors: nothing is answered.";
+  return (
+    `${told}; ${percent(row.coverage)} of them are answered. The promise is for a rate that is ` +
+    "chosen beforehand, not for the one whose answers please."
+  );
 }
