@@ -37,7 +37,10 @@ class Serving:
         self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
         self.thread.start()
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        wait_until(lambda: self.server.started)
+        end = time.monotonic() + 20
+        while not self.server.started:
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
     def close(self) -> None:
         self.server.should_exit = True
@@ -57,14 +60,6 @@ def page_alone() -> "ASGIApp":
     app.include_router(page_router())
     app.add_middleware(Guard, security=Security(), limits=Limits())
     return app
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Ask again and again; a browser's own waiting is code that the page's policy forbids."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def model_json(**changed: Any) -> dict[str, Any]:
@@ -196,10 +191,17 @@ class Visit:
     def verdict(self) -> str:
         return self.page.inner_text("#verdict")
 
+    def until(self, holds: Callable[[], bool], seconds: float = 10.0) -> None:
+        """Let the browser go on until something holds."""
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end
+            self.page.wait_for_timeout(20)
+
     def says(self, words: str) -> None:
         """Wait until this is the verdict."""
         try:
-            wait_until(lambda: self.verdict == words, 5)
+            self.until(lambda: self.verdict == words)
         except AssertionError:
             raise AssertionError(f"{self.verdict!r}, not {words!r}") from None
 
