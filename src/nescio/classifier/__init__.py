@@ -2,7 +2,8 @@
 
 It joins the packages below it and adds no mathematics of its own. Read in this
 order: :mod:`record`, :mod:`predictor`, :mod:`classifier`, :mod:`calibrating`, :mod:`sets`,
-:mod:`judging`, :mod:`specimens`, :mod:`studying`, :mod:`modelfile`.
+:mod:`judging`, :mod:`specimens`, :mod:`studying`, :mod:`modelfile`, :mod:`promising`,
+:mod:`describe`.
 """
 
 from nescio.classifier.calibrating import (
@@ -16,6 +17,7 @@ from nescio.classifier.describe import describe_model
 from nescio.classifier.judging import Judgement, judge
 from nescio.classifier.modelfile import load_model, read_header
 from nescio.classifier.predictor import Predictor, settled_after
+from nescio.classifier.promising import read_promises
 from nescio.classifier.record import TrainingRecord
 from nescio.classifier.sets import (
     calibration_set,
@@ -54,6 +56,7 @@ __all__ = [
     "load_model",
     "make_study",
     "read_header",
+    "read_promises",
     "settled_after",
     "shifted_sets",
 ]

@@ -22,8 +22,11 @@ from nescio.network import NetworkSpec
 from nescio.prediction import BATCH_SIZE, forced_labels
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import (
+    RISKS,
     CalibratedRule,
     Decisions,
+    KeptScores,
+    PromiseRow,
     Rule,
     Verdicts,
     class_unfamiliarity,
@@ -61,6 +64,8 @@ class Classifier:
         familiarity: What the training images are like; ``None`` where the recipe keeps no
             images for calibration.
         reference: ``(M,)``, rising: the unfamiliarity of the calibration images.
+        kept: What the thresholds of ``calibrated`` were set from, so that others can be set for
+            another promise; ``None`` where nothing was calibrated, or by an earlier nescio.
         precision: Of predictions, see :func:`nescio.devices.choose_precision`.
     """
 
@@ -75,6 +80,7 @@ class Classifier:
     record: TrainingRecord
     familiarity: Familiarity | None = None
     reference: Tensor | None = None
+    kept: KeptScores | None = None
     precision: str = "auto"
 
     @property
@@ -350,15 +356,20 @@ class Classifier:
                 median=median,
                 scores=entropies
                 if familiarity is None
-                else entropies | self._strangeness(verdicts),
+                else entropies | self._compared(rule, verdicts),
                 samples=samples,
                 stages=() if familiarity is None else familiarity.names,
             )
 
         return [decide(rule) for rule in rules]
 
-    def _strangeness(self, verdicts: Verdicts) -> dict[str, Tensor]:
-        scores = {"unfamiliarity": verdicts.unfamiliarity}
+    def _compared(self, rule: Rule, verdicts: Verdicts) -> dict[str, Tensor]:
+        """What a rule that judges familiarity holds against its thresholds."""
+        scores = {}
+        # Of other scores of doubt the name is that of the networks' own, without familiarity.
+        if isinstance(rule, CalibratedRule) and rule.doubt == "error_probability":
+            scores[rule.doubt] = verdicts.ambiguity
+        scores["unfamiliarity"] = verdicts.unfamiliarity
         if self.reference is not None:
             scores["familiarity"] = p_value(self.reference, verdicts.unfamiliarity)
         return scores
@@ -405,6 +416,45 @@ class Classifier:
             seed=seed,
             reporter=reporter,
         ).evaluation
+
+    def promises(self, risks: Sequence[float] = RISKS) -> tuple[PromiseRow, ...]:
+        """Which error rates could be promised, and how many calibration images would be answered.
+
+        Each with the confidence and the ``max_refusal`` of :attr:`calibrated`, for all classes
+        together. Every row is a promise by itself: see :mod:`nescio.refusal.promises` before
+        one of several is chosen.
+
+        Args:
+            risks: The error rates.
+
+        Raises:
+            RuleError: The model keeps nothing of its calibration.
+        """
+        from nescio.classifier.promising import promise_rows
+
+        return promise_rows(self, risks)
+
+    def promise(
+        self, max_risk: float, *, confidence: float | None = None, max_refusal: float | None = None
+    ) -> Classifier:
+        """The classifier with thresholds that promise another error rate, and that rule in force.
+
+        It takes no images: these are the thresholds that ``nescio calibrate`` would set from the
+        same calibration images.
+
+        Args:
+            max_risk: The largest error rate among familiar images that are answered.
+            confidence: With which it is promised; ``None`` for that of :attr:`calibrated`.
+            max_refusal: The share of familiar images that may be refused as unfamiliar; ``None``
+                likewise.
+
+        Raises:
+            RuleError: No threshold keeps the promise, or the model keeps nothing of its
+                calibration.
+        """
+        from nescio.classifier.promising import promise
+
+        return promise(self, max_risk, confidence=confidence, max_refusal=max_refusal)
 
     def save(self, path: str | Path) -> None:
         """Write everything to one safetensors file, whole or not at all."""

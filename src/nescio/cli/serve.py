@@ -3,17 +3,79 @@
 from __future__ import annotations
 
 import os
+import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from nescio.cli.console import make_reporter
+from nescio.cli.console import make_reporter, print_result
 from nescio.errors import UsageError
+
+if TYPE_CHECKING:
+    from nescio.service.limits import Limits
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 """What the extra ``serve`` brings."""
+
+
+@Parameter(name="*", group="Processes")
+@dataclass(frozen=True)
+class Processes:
+    """Who answers, and what is told of it."""
+
+    workers: int = 1
+    """Processes that answer, each with the models in its own memory."""
+
+    threads: int | None = None
+    """Threads of PyTorch in each. [their share of the cores]"""
+
+    grace: float = 30.0
+    """When it is to end: seconds to finish what was asked before."""
+
+    log: Literal["requests", "events", "errors"] = "requests"
+    """What is logged, on stderr: each request and all else, or no requests, or errors alone."""
+
+    log_json: Annotated[bool, Parameter(negative="")] = False
+    """Log one JSON object a line."""
+
+    proxy: tuple[str, ...] = ()
+    """Believe this address, or network, what X-Forwarded-For says of who asks; may be repeated."""
+
+
+@Parameter(name="*", group="Requests")
+@dataclass(frozen=True)
+class Requests:
+    """What a request may ask for; what is beyond it is refused."""
+
+    max_body: str = "10M"
+    """Bytes of a request, such as 500K or 20M."""
+
+    max_pixels: int = 25_000_000
+    """Pixels of an image, looked at before it is decoded; four times as many in a request."""
+
+    max_images: int = 64
+    """Images of a request."""
+
+    max_samples: int = 1000
+    """Networks drawn for a request."""
+
+    rate: float | None = None
+    """Requests a second that one client may make on average. [any number]"""
+
+    burst: int = 20
+    """With --rate: requests that it may make at once."""
+
+    timeout: float = 30.0
+    """Seconds until an answer; after them the request is given up."""
+
+    queue: int = 2000
+    """Images that may wait in each process."""
+
+    batch_delay: float = 2.0
+    """Milliseconds that a request waits for others, to be answered together with them."""
 
 
 def serve(
@@ -27,11 +89,14 @@ def serve(
     formats: str = "png,jpeg,bmp,webp",
     device: str = "auto",
     precision: str = "auto",
+    requests: Requests = Requests(),
+    processes: Processes = Processes(),
     quiet: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
+) -> int:
     """Answer over HTTP, and show a page on which to draw and see the answer.
 
-    It needs pip install 'nescio[serve]'.
+    It needs pip install 'nescio[serve]'. SIGHUP reads the models anew, SIGTERM and Ctrl-C finish
+    what was asked and end.
 
     Parameters
     ----------
@@ -57,38 +122,58 @@ def serve(
     precision
         float32, bfloat16, or auto.
     quiet
-        No notes.
+        No notes, and no log but of errors.
     """
     require_serve()
-    import uvicorn
-
-    from nescio.classifier import load_model
-    from nescio.service.app import create_app
-    from nescio.service.images import check_formats
-    from nescio.service.models import Models, Source
     from nescio.service.security import Security, allowed_hosts, is_loopback
+    from nescio.service.serve import serve as run
+    from nescio.service.settings import Settings
 
-    reporter = make_reporter(quiet=quiet)
     key = _read_key(api_key_file)
-    security = Security(key, allowed_hosts(host, allow_host), origin)
-    chosen = check_formats(formats.split(","))
-    loaded = Models(
-        [Source.parse(text) for text in models],
-        lambda path: load_model(path, network, device=device, precision=precision),
-    )
     if key is None and not is_loopback(host):
-        reporter.note(f"anyone who reaches {host} may ask: there is no key (--api-key-file)")
-    app = create_app(loaded, security=security, formats=chosen)
-    reporter.note(f"serving {', '.join(loaded.names)} at http://{host}:{port}/")
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        server_header=False,
-        proxy_headers=False,
-        access_log=False,
-        log_level="warning",
+        note = f"anyone who reaches {host} may ask: there is no key (--api-key-file)"
+        make_reporter(quiet=quiet).note(note)
+    settings = Settings(
+        models,
+        host,
+        port,
+        workers=processes.workers,
+        threads=processes.threads,
+        grace=processes.grace,
+        log="errors" if quiet else processes.log,
+        log_json=processes.log_json,
+        proxies=processes.proxy,
+        limits=_limits(requests),
+        batch_delay_ms=requests.batch_delay,
+        queue_images=requests.queue,
+        security=Security(key, allowed_hosts(host, allow_host), origin),
+        formats=tuple(formats.split(",")),
+        network=network,
+        device=device,
+        precision=precision,
     )
+    return run(settings, _announce)
+
+
+def _limits(requests: Requests) -> Limits:
+    from nescio.data import parse_bytes
+    from nescio.service.limits import Limits
+
+    return Limits(
+        body_bytes=parse_bytes(requests.max_body, "--max-body"),
+        pixels=requests.max_pixels,
+        request_pixels=4 * requests.max_pixels,
+        images=requests.max_images,
+        samples=requests.max_samples,
+        rate=requests.rate,
+        burst=requests.burst,
+        seconds=requests.timeout,
+    )
+
+
+def _announce(where: str) -> None:
+    print_result(f"nescio serves at {where}")
+    sys.stdout.flush()
 
 
 def require_serve() -> None:
@@ -106,8 +191,14 @@ def require_serve() -> None:
 
 def _read_key(file: Path | None) -> str | None:
     if file is None:
-        return os.environ.get("NESCIO_API_KEY") or None
-    key = file.read_text(encoding="utf-8").strip()
-    if not key:
-        raise UsageError(f"{file}: expected an API key in it, it is empty")
+        key, where = os.environ.get("NESCIO_API_KEY", ""), "NESCIO_API_KEY"
+        if not key:
+            return None
+    else:
+        key, where = file.read_text(encoding="utf-8", errors="replace").strip(), str(file)
+    if not (key.isascii() and key.isprintable() and key and " " not in key):
+        raise UsageError(
+            f"{where}: expected an API key of letters, digits and signs without spaces; make one "
+            "with openssl rand -hex 32"
+        )
     return key

@@ -89,13 +89,17 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
     return int(height) if width is None else (int(height), int(width))
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, option: str = "--memory") -> int:
     """``500M`` or ``4G`` as bytes.
+
+    Args:
+        text: The size.
+        option: What it was given to, for the message.
 
     Raises:
         UsageError: It is no such size.
     """
     found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if found is None:
-        raise UsageError(f"--memory must be a size such as 500M or 4G, got {text!r}")
+        raise UsageError(f"{option} must be a size such as 500M or 4G, got {text!r}")
     return int(float(found[1]) * UNITS[found[2].upper()])

@@ -10,10 +10,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from nescio.service.batching import Batcher, BatchSettings
+from nescio.service.batching import Batcher
 from nescio.service.images import DEFAULT_FORMATS
 from nescio.service.limits import Limits
 from nescio.service.models import Models
+from nescio.service.openapi import describe_interface
 from nescio.service.page import page_router
 from nescio.service.problems import Problem, tell_http, tell_invalid, tell_problem
 from nescio.service.routes import Service, api_router
@@ -23,7 +24,7 @@ from nescio.service.security import Guard, Security
 def create_app(
     models: Models,
     *,
-    settings: BatchSettings = BatchSettings(),  # noqa: B008 - frozen
+    batcher: Batcher | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     security: Security = Security(),  # noqa: B008 - frozen
     formats: Sequence[str] = DEFAULT_FORMATS,
@@ -32,14 +33,14 @@ def create_app(
 
     Args:
         models: What is served.
-        settings: Of the batches.
+        batcher: Computes; ``None`` for one with the usual settings.
         limits: On requests.
         security: Who may ask.
         formats: That image files may have, of :data:`nescio.data.decode.FORMATS`.
     """
     service = Service(
         models=models,
-        batcher=Batcher(settings),
+        batcher=Batcher() if batcher is None else batcher,
         limits=limits,
         formats=tuple(formats),
     )
@@ -61,6 +62,9 @@ def create_app(
     app.state.service = service
     app.include_router(api_router(service))
     app.include_router(page_router())
+    app.openapi = describe_interface(  # type: ignore[method-assign]
+        app, keyed=security.api_key is not None
+    )
     app.add_exception_handler(Problem, tell_problem)
     app.add_exception_handler(HTTPException, tell_http)
     app.add_exception_handler(RequestValidationError, tell_invalid)

@@ -55,7 +55,7 @@ def describe_served(served: Served, limits: Limits, formats: Sequence[str]) -> d
         "trained_on": record.data,
         "training_images": record.train_images,
         "reference": None if classifier.reference is None else quantiles(classifier.reference),
-        "promises": None,
+        "promises": served.promises,
     }
 
 

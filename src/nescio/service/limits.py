@@ -28,7 +28,7 @@ class Limits:
         UsageError: One of them is not positive.
     """
 
-    body_bytes: int = 10_000_000
+    body_bytes: int = 10 * 2**20
     pixels: int = 25_000_000
     request_pixels: int = 100_000_000
     images: int = 64

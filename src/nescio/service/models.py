@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nescio.classifier import Classifier, Predictor, load_model
-from nescio.errors import NescioError, UsageError
+from nescio.errors import NescioError, RuleError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +25,23 @@ class Served:
         name: What requests call it.
         classifier: The model.
         predictor: Answers as the model does; for the batcher's thread alone.
+        promises: Which error rates could be promised, as JSON; ``None`` where the model keeps
+            nothing of its calibration.
     """
 
     name: str
     classifier: Classifier
     predictor: Predictor
+    promises: list[dict[str, Any]] | None
+
+    @staticmethod
+    def of(name: str, classifier: Classifier) -> Served:
+        """A classifier made ready."""
+        try:
+            promises = [row.to_json() for row in classifier.promises()]
+        except RuleError:
+            promises = None
+        return Served(name, classifier, classifier.predictor(), promises)
 
 
 @dataclass(frozen=True)
@@ -106,5 +119,4 @@ class Models:
         return left
 
     def _read(self, source: Source) -> Served:
-        classifier = self._load(source.path)
-        return Served(source.name, classifier, Predictor(classifier))
+        return Served.of(source.name, self._load(source.path))

@@ -27,6 +27,7 @@ from nescio.service.describe import default_samples, describe_served, prediction
 from nescio.service.images import MEDIA_TYPES, Given, look_at, read_found
 from nescio.service.limits import Limits
 from nescio.service.models import Models, Served
+from nescio.service.openapi import ALWAYS, PREDICT, problems
 from nescio.service.problems import Problem, busy, first_fault
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ def api_router(service: Service) -> APIRouter:
     """All that programs ask."""
     router = APIRouter()
 
-    @router.post("/v1/predict", **_PREDICT)
+    @router.post("/v1/predict", **PREDICT)
     async def predict(
         request: Request, parameters: Annotated[wire.Parameters, Query()]
     ) -> Response:
@@ -97,24 +98,22 @@ def api_router(service: Service) -> APIRouter:
         answer = _predict(service, given, wire.Parameters(**chosen))
         return _json(await _while_there(request, answer))
 
-    @router.get("/v1/models", response_model=wire.ModelsOut, responses=_problems(401, 403, 429))
+    @router.get("/v1/models", response_model=wire.ModelsOut, responses=problems(*ALWAYS))
     async def models() -> Response:
         """The models that are served."""
         return _json({"default": service.models.default, "models": list(service.models.names)})
 
-    @router.get(
-        "/v1/model", response_model=wire.ModelOut, responses=_problems(401, 403, 404, 422, 429)
-    )
+    @router.get("/v1/model", response_model=wire.ModelOut, responses=problems(404, 422, *ALWAYS))
     async def model(name: Annotated[str | None, Query(alias="model")] = None) -> Response:
         """What a model knows, and how it decides."""
         return _json(describe_served(service.model(name), service.limits, service.formats))
 
-    @router.get("/healthz", response_model=wire.State)
+    @router.get("/healthz", response_model=wire.State, responses=problems(400, 403))
     async def health() -> Response:
         """The process is alive."""
         return _json({"status": "alive"})
 
-    @router.get("/readyz", response_model=wire.State, responses=_problems(503))
+    @router.get("/readyz", response_model=wire.State, responses=problems(400, 403, 503))
     async def ready() -> Response:
         """The models are there, and requests are taken."""
         if service.draining.is_set():
@@ -130,6 +129,8 @@ async def _read_request(request: Request, service: Service) -> tuple[list[Given]
     Raises:
         Problem: It cannot be read, or there are no images in it, or too many.
     """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem(415, "a body is taken as it is: send no Content-Encoding")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     own: dict[str, Any] = {}
     if kind == "application/json":
@@ -277,55 +278,3 @@ async def _gone(request: Request) -> None:
 def _json(content: Any) -> Response:
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Response(text, media_type="application/json")
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The declared answers for what goes wrong."""
-    schema = {"$ref": "#/components/schemas/ProblemOut"}
-    content = {"application/problem+json": {"schema": schema}}
-    return {s: {"description": _MEANING[s], "content": content} for s in statuses}
-
-
-_MEANING = {
-    400: "The request is malformed.",
-    401: "An API key is wanted.",
-    403: "The API key, or the host name, is another.",
-    404: "There is no such model or page.",
-    408: "The request did not arrive in time.",
-    413: "The body, an image or the number of images is too large.",
-    415: "The content type is not taken.",
-    422: "A parameter does not fit, or no image can be read.",
-    429: "Too many requests from this client.",
-    500: "The server failed.",
-    503: "Too much is waiting; try again after Retry-After.",
-    504: "No answer in time.",
-}
-
-_FILE = {"schema": {"type": "string", "format": "binary"}}
-
-_PREDICT: dict[str, Any] = {
-    "response_model": wire.PredictOut,
-    "responses": _problems(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504),
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/PredictIn"}},
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {
-                            "image": {
-                                "type": "array",
-                                "items": {"type": "string", "format": "binary"},
-                                "description": "One or many files, in fields of any name.",
-                            },
-                        },
-                    }
-                },
-                "image/png": _FILE,
-                "image/jpeg": _FILE,
-            },
-        }
-    },
-}

@@ -9,7 +9,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -52,7 +52,7 @@ class Security:
         origins: Of pages elsewhere that may ask (CORS).
     """
 
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     hosts: tuple[str, ...] | None = None
     origins: tuple[str, ...] = ()
 
