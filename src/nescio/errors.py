@@ -14,6 +14,7 @@
     ├── CalibrationError      what comes after training failed; it carries what was fitted
     ├── ExportError           an exported file does not decide as its classifier does
     ├── OutOfMemoryError      the memory does not hold what was asked for
+    ├── ServiceError          the service cannot start
     └── ModelFileError        a model file that is damaged, foreign, newer or does not match
 
 A message is one line: what was expected, what came, and the mend. The command
@@ -90,6 +91,10 @@ class CalibrationInterrupt(KeyboardInterrupt):
 
 class OutOfMemoryError(NescioError, MemoryError):
     """The memory of the machine or the device does not hold what was asked for."""
+
+
+class ServiceError(NescioError):
+    """The service cannot start: none of its workers does."""
 
 
 class ExportError(NescioError):

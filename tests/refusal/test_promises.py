@@ -4,10 +4,16 @@ import math
 
 import pytest
 import torch
-from promises import NOWHERE, World, simulate
+from promises import NOWHERE, World, answers, holds, simulate, simulate_table
 from scipy import stats
 
-from nescio.refusal import CalibrationScores, calibrate, find_frontier
+from nescio.refusal import (
+    CalibrationScores,
+    KeptScores,
+    calibrate,
+    find_frontier,
+    promise_table,
+)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +130,70 @@ def test_classes_share_the_confidence() -> None:
     rule = calibrate(given, NOWHERE, max_refusal=0.5, max_risk=0.05, per_class=True)
     assert rule.doubtful == (math.inf, math.inf)
     assert all(stats.binom.cdf(0, n, 0.05) <= 0.025 for n in rule.accepted)
+
+
+def test_the_table_holds_what_calibration_sets_from_all_scores() -> None:
+    given = World(classes=4).draw(3000, torch.Generator().manual_seed(3))
+    table = promise_table(
+        KeptScores.of(given), NOWHERE, max_refusal=0.02, confidence=0.9, risks=(0.001, 0.02, 0.2)
+    )
+    for row, risk in zip(table, (0.001, 0.02, 0.2), strict=True):
+        rule = calibrate(given, NOWHERE, max_refusal=0.02, max_risk=risk, confidence=0.9)
+        assert (row.rule, row.max_risk, row.kept) == (rule, risk, rule.keeps_promise)
+        _, accepted = answers(rule, given)
+        assert row.coverage == float(accepted.double().mean())
+    # The three are a promise that cannot be kept, one that costs answers, and one that costs few.
+    coverages = [row.coverage for row in table]
+    assert [row.kept for row in table] == [False, True, True]
+    assert coverages[0] == 0
+    assert 0.3 < coverages[1] < 0.9 < coverages[2]
+    told = [row.to_json() for row in table]
+    assert told[0]["doubtful"] == "none"
+    assert told[1]["doubtful"] == table[1].rule.doubtful[0]
+    assert (told[1]["accepted"], told[1]["errors"]) == (
+        *table[1].rule.accepted,
+        *table[1].rule.errors,
+    )
+
+
+def test_the_order_of_the_images_is_kept() -> None:
+    given = World().draw(2000, torch.Generator().manual_seed(4))
+    kept = KeptScores.of(given)
+    turned = KeptScores.unpack({name: value.flip(0) for name, value in kept.tensors().items()})
+    one, other = (
+        promise_table(each, NOWHERE, max_refusal=0.02, risks=[0.03])[0] for each in (kept, turned)
+    )
+    # Others of them choose the candidates.
+    assert one.rule.doubtful != other.rule.doubtful
+    assert one.rule.unfamiliar == other.rule.unfamiliar
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("doubt", torch.zeros(4)),
+        ("doubt", torch.zeros(5, dtype=torch.int64)),
+        ("unfamiliarity", torch.zeros(5, 3)),
+        ("wrong", torch.zeros(5)),
+        ("wrong", torch.tensor(True)),
+    ],
+)
+def test_scores_that_calibration_never_kept(name: str, value: torch.Tensor) -> None:
+    whole = KeptScores(torch.zeros(5), torch.zeros(5), torch.zeros(5, dtype=torch.bool)).tensors()
+    with pytest.raises(ValueError, match="scores of calibration"):
+        KeptScores.unpack({**whole, name: value})
+
+
+def test_each_row_of_the_table_holds_over_repeated_calibration() -> None:
+    risks = (0.02, 0.05, 0.1)
+    world = World(bumpy=True)
+    result = simulate_table(world, images=500, repeats=150, confidence=0.8, risks=risks)
+    assert min(result.rows_hold(0.8)) > 1e-3
+    assert result.answered[1] > 125
+    assert result.coverage[0] < result.coverage[1] < result.coverage[2]
+    # Each by itself: that one of them breaks is likelier than that a given one does.
+    assert result.any_broken > max(result.violations)
+    assert result.chosen_broken <= result.any_broken <= sum(result.violations)
+    together = simulate_table(world, images=500, repeats=100, confidence=1 - 0.2 / 3, risks=risks)
+    assert holds(together.any_broken, 100, 0.8) > 1e-3
+    assert together.any_broken / 100 < result.any_broken / 150

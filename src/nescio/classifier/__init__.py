@@ -1,8 +1,9 @@
 """The classifier: a fitted posterior with everything that is needed to answer.
 
 It joins the packages below it and adds no mathematics of its own. Read in this
-order: :mod:`record`, :mod:`classifier`, :mod:`calibrating`, :mod:`sets`, :mod:`judging`,
-:mod:`specimens`, :mod:`studying`, :mod:`modelfile`.
+order: :mod:`record`, :mod:`predictor`, :mod:`classifier`, :mod:`calibrating`, :mod:`sets`,
+:mod:`judging`, :mod:`specimens`, :mod:`studying`, :mod:`modelfile`, :mod:`promising`,
+:mod:`describe`.
 """
 
 from nescio.classifier.calibrating import (
@@ -15,6 +16,8 @@ from nescio.classifier.classifier import SAMPLES, Classifier, Images
 from nescio.classifier.describe import describe_model
 from nescio.classifier.judging import Judgement, judge
 from nescio.classifier.modelfile import load_model, read_header
+from nescio.classifier.predictor import Predictor, settled_after
+from nescio.classifier.promising import read_promises
 from nescio.classifier.record import TrainingRecord
 from nescio.classifier.sets import (
     calibration_set,
@@ -38,6 +41,7 @@ __all__ = [
     "Classifier",
     "Images",
     "Judgement",
+    "Predictor",
     "Promises",
     "TrainingRecord",
     "calibrate_classifier",
@@ -52,5 +56,7 @@ __all__ = [
     "load_model",
     "make_study",
     "read_header",
+    "read_promises",
+    "settled_after",
     "shifted_sets",
 ]

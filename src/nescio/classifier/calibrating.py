@@ -19,6 +19,7 @@ from nescio.refusal import (
     CalibratedOn,
     CalibratedRule,
     CalibrationScores,
+    KeptScores,
     calibrate,
     calibration_needed,
     check_promise,
@@ -157,11 +158,7 @@ def calibrate_classifier(
     )
     _tell_refusals(promises, max_refusal, rule, reporter)
     if promises.max_risk is not None and not rule.keeps_promise:
-        reporter.note(
-            f"no valid threshold: none promises at most {100 * promises.max_risk:g} % errors with "
-            f"{100 * promises.confidence:g} % confidence on {len(calibration):,} calibration "
-            "images, so nothing would be answered; give more images, or a larger --max-risk"
-        )
+        reporter.note(no_threshold(rule))
     record = classifier.record
     hashes = replace(calibration, images=classifier.prepare(calibration)).hashes()
     return replace(
@@ -169,8 +166,19 @@ def calibrate_classifier(
         calibrated=rule,
         rule=rule,
         reference=scores.unfamiliarity.min(-1).values.sort().values,
+        kept=KeptScores.of(scores),
         # So that evaluations leave these images out, too.
         record=replace(record, seen=torch.cat([record.seen, hashes]).unique()),
+    )
+
+
+def no_threshold(rule: CalibratedRule) -> str:
+    """What to tell of a rule whose promised risk no threshold keeps."""
+    assert rule.max_risk is not None  # noqa: S101 - it promises one
+    return (
+        f"no valid threshold: none promises at most {100 * rule.max_risk:g} % errors with "
+        f"{100 * rule.confidence:g} % confidence on {rule.calibrated_on.images:,} calibration "
+        "images, so nothing would be answered; give more images, or a larger --max-risk"
     )
 
 

@@ -11,31 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nescio.classifier.predictor import KEEP, Predictor
 from nescio.classifier.record import TrainingRecord
 from nescio.data import Dataset, ImageSet, Preprocessing, Stack, adapt, as_images
-from nescio.devices import choose_precision
 from nescio.errors import DataError, RuleError
 from nescio.evaluation import Evaluation
 from nescio.familiarity import Familiarity
 from nescio.inference import Posterior, Recipe
 from nescio.network import NetworkSpec
-from nescio.prediction import (
-    BATCH_SIZE,
-    SampledNetworks,
-    forced_labels,
-    stream_logits,
-    stream_settled,
-)
+from nescio.prediction import BATCH_SIZE, forced_labels
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import (
+    RISKS,
     CalibratedRule,
     Decisions,
+    KeptScores,
+    PromiseRow,
     Rule,
     Verdicts,
     class_unfamiliarity,
     expected_entropy,
     joint_probability,
-    looks_before,
     mean_probability,
     mutual_information,
     p_value,
@@ -46,11 +42,6 @@ from nescio.refusal import (
 
 SAMPLES = 100
 """How many networks are drawn unless told otherwise; the article's number."""
-
-ADAPTIVE_ERROR = 1e-3
-"""The stated chance that adaptive sampling decides otherwise than all networks would, on
-average over images. The tests behind it (:mod:`nescio.refusal.sequential`) are predictive:
-for means they assume Student's distribution, and were checked by simulation."""
 
 Images: TypeAlias = ImageSet | Tensor | np.ndarray[Any, np.dtype[Any]]
 """What predictions take; see :meth:`Classifier.prepare`."""
@@ -73,6 +64,8 @@ class Classifier:
         familiarity: What the training images are like; ``None`` where the recipe keeps no
             images for calibration.
         reference: ``(M,)``, rising: the unfamiliarity of the calibration images.
+        kept: What the thresholds of ``calibrated`` were set from, so that others can be set for
+            another promise; ``None`` where nothing was calibrated, or by an earlier nescio.
         precision: Of predictions, see :func:`nescio.devices.choose_precision`.
     """
 
@@ -87,6 +80,7 @@ class Classifier:
     record: TrainingRecord
     familiarity: Familiarity | None = None
     reference: Tensor | None = None
+    kept: KeptScores | None = None
     precision: str = "auto"
 
     @property
@@ -140,22 +134,22 @@ class Classifier:
 
         Memory is bounded whatever the number of images.
         """
-        prepared = self.prepare(images)
-        networks = self._sampled(prepared, seed, batch_size)
-        return stream_logits(
-            networks, prepared, samples, reporter=reporter, description=description
+        return self.predictor(batch_size=batch_size, keep=0).stream_logits(
+            self.prepare(images),
+            samples=samples,
+            seed=seed,
+            reporter=reporter,
+            description=description,
         )
 
-    def _sampled(self, prepared: Stack, seed: int | None, batch_size: int) -> SampledNetworks:
-        return SampledNetworks.prepare(
-            self.network,
-            self.guide,
-            prepared,
-            classes=len(self.classes),
-            seed=self.record.seed if seed is None else seed,
-            batch_size=batch_size,
-            precision=choose_precision(self.precision, self.device),
-        )
+    def predictor(self, *, batch_size: int = BATCH_SIZE, keep: int = KEEP) -> Predictor:
+        """What answers many calls without making ready anew for each, for one thread.
+
+        Args:
+            batch_size: Images through a network at once.
+            keep: Bytes of drawn networks to keep, see :class:`nescio.classifier.Predictor`.
+        """
+        return Predictor(self, batch_size=batch_size, keep=keep)
 
     def predict_samples(
         self,
@@ -214,14 +208,16 @@ class Classifier:
             ``(N, C)`` float32 on the CPU.
         """
         prepared = self.prepare(images)
-        networks = self._sampled(prepared, seed, batch_size)
-        evidence = self.evidence_reader() if self.rule.needs_evidence else None
+        predictor = self.predictor(batch_size=batch_size, keep=0)
         parts = [torch.empty(0, len(self.classes))]
         done = 0
-        for logits in stream_logits(networks, prepared, samples, reporter=reporter):
+        for logits in predictor.stream_logits(
+            prepared, samples=samples, seed=seed, reporter=reporter
+        ):
             chunk = prepared[done : done + logits.shape[1]]
             done += len(chunk)
-            known = None if evidence is None else class_unfamiliarity(evidence(chunk))
+            judges = self.rule.needs_evidence
+            known = class_unfamiliarity(predictor.evidence(chunk)) if judges else None
             parts.append(self._answered(logits.cpu(), known))
         return torch.cat(parts)
 
@@ -254,7 +250,8 @@ class Classifier:
             samples: How many networks are drawn; with ``adaptive`` at most.
             adaptive: Stop drawing for an image once its decision (label, refusal and
                 reason) is settled: the rest would change it with a chance of about
-                :data:`ADAPTIVE_ERROR` or less. Probabilities and scores come from fewer networks.
+                :data:`nescio.classifier.predictor.ADAPTIVE_ERROR` or less. Probabilities and
+                scores come from fewer networks.
             seed: Of the networks; ``None`` for the seed that it was fitted with.
             batch_size: Images through a network at once.
             reporter: Told of progress.
@@ -293,26 +290,16 @@ class Classifier:
         description: str = "predicting",
     ) -> Iterator[Decisions]:
         """The decisions of :meth:`decide`, chunk of images by chunk, in bounded memory."""
-        looks = looks_before(samples) if adaptive else ()
-        error = ADAPTIVE_ERROR / max(1, len(looks))
         prepared = self.prepare(images)
-        grouped = stream_settled(
-            self._sampled(prepared, seed, batch_size),
+        return self.predictor(batch_size=batch_size, keep=0).stream_decisions(
             prepared,
-            samples,
-            settled=lambda probabilities, evidence: rule.settled(
-                probabilities, evidence, samples, error
-            ),
-            looks=looks,
-            known=self.evidence_reader() if rule.needs_evidence else lambda _: None,
+            rule=rule,
+            samples=samples,
+            adaptive=adaptive,
+            seed=seed,
             reporter=reporter,
             description=description,
         )
-        for groups in grouped:
-            decided = Decisions.concatenate(
-                [self.decide_from_logits(logits, rule, evidence) for _, logits, evidence in groups]
-            )
-            yield decided.take(torch.cat([places for places, _, _ in groups]).argsort())
 
     def evidence_reader(self) -> Callable[[Stack], Tensor]:
         """What tells how familiar images are, by class and stage.
@@ -374,15 +361,20 @@ class Classifier:
                 median=median,
                 scores=entropies
                 if familiarity is None
-                else entropies | self._strangeness(verdicts),
+                else entropies | self._compared(rule, verdicts),
                 samples=samples,
                 stages=() if familiarity is None else familiarity.names,
             )
 
         return [decide(rule) for rule in rules]
 
-    def _strangeness(self, verdicts: Verdicts) -> dict[str, Tensor]:
-        scores = {"unfamiliarity": verdicts.unfamiliarity}
+    def _compared(self, rule: Rule, verdicts: Verdicts) -> dict[str, Tensor]:
+        """What a rule that judges familiarity holds against its thresholds."""
+        scores = {}
+        # Of other scores of doubt the name is that of the networks' own, without familiarity.
+        if isinstance(rule, CalibratedRule) and rule.doubt == "error_probability":
+            scores[rule.doubt] = verdicts.ambiguity
+        scores["unfamiliarity"] = verdicts.unfamiliarity
         if self.reference is not None:
             scores["familiarity"] = p_value(self.reference, verdicts.unfamiliarity)
         return scores
@@ -429,6 +421,45 @@ class Classifier:
             seed=seed,
             reporter=reporter,
         ).evaluation
+
+    def promises(self, risks: Sequence[float] = RISKS) -> tuple[PromiseRow, ...]:
+        """Which error rates could be promised, and how many calibration images would be answered.
+
+        Each with the confidence and the ``max_refusal`` of :attr:`calibrated`, for all classes
+        together. Every row is a promise by itself: see :mod:`nescio.refusal.promises` before
+        one of several is chosen.
+
+        Args:
+            risks: The error rates.
+
+        Raises:
+            RuleError: The model keeps nothing of its calibration.
+        """
+        from nescio.classifier.promising import promise_rows
+
+        return promise_rows(self, risks)
+
+    def promise(
+        self, max_risk: float, *, confidence: float | None = None, max_refusal: float | None = None
+    ) -> Classifier:
+        """The classifier with thresholds that promise another error rate, and that rule in force.
+
+        It takes no images: these are the thresholds that ``nescio calibrate`` would set from the
+        same calibration images.
+
+        Args:
+            max_risk: The largest error rate among familiar images that are answered.
+            confidence: With which it is promised; ``None`` for that of :attr:`calibrated`.
+            max_refusal: The share of familiar images that may be refused as unfamiliar; ``None``
+                likewise.
+
+        Raises:
+            RuleError: No threshold keeps the promise, or the model keeps nothing of its
+                calibration.
+        """
+        from nescio.classifier.promising import promise
+
+        return promise(self, max_risk, confidence=confidence, max_refusal=max_refusal)
 
     def save(self, path: str | Path) -> None:
         """Write everything to one safetensors file, whole or not at all."""

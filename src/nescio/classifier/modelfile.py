@@ -2,9 +2,10 @@
 
 Tensors: those of the posterior, such as ``loc/NAME`` and ``raw_scale/NAME`` of every random
 parameter, ``fixed/NAME`` of every other parameter and buffer, ``familiarity/STAGE/NAME``,
-``reference``, the unfamiliarity of the calibration images, ``seen``, the content hashes of
-the images that the model has seen, and ``parts``, a split that was fixed by a file. All else
-is one JSON object in the header's metadata, under ``nescio``, with a SHA-256 over all tensors.
+``reference``, the unfamiliarity of the calibration images, ``calibration/NAME``, what thresholds
+are set from, ``seen``, the content hashes of the images that the model has seen, and ``parts``, a
+split that was fixed by a file. All else is one JSON object in the header's metadata, under
+``nescio``, with a SHA-256 over all tensors.
 """
 
 from __future__ import annotations
@@ -46,13 +47,16 @@ from nescio.network import (
     named_tensors,
     normalised,
 )
-from nescio.refusal import CalibratedRule, rule_from_json
+from nescio.refusal import CalibratedRule, KeptScores, rule_from_json
 
 FORMAT_VERSION = 6
 """Raised when an older nescio could misread what a newer one wrote."""
 
 SUM = "nescio.sha256"
 """The key of the description's SHA-256; files of format 5 have none."""
+
+KEPT = "calibration"
+"""The group of the tensors that thresholds are set from; older files have none."""
 
 OLDEST_FORMAT = 5
 """Models of earlier formats hold no familiarity model, or one or a rule of another kind."""
@@ -84,6 +88,9 @@ def _pack(classifier: Classifier) -> tuple[dict[str, Tensor], dict[str, str]]:
     stored = {**posterior_tensors(classifier), "seen": classifier.record.seen}
     if classifier.reference is not None:
         stored["reference"] = classifier.reference
+    if classifier.kept is not None:
+        kept = classifier.kept.tensors()
+        stored |= {f"{KEPT}/{name}": value.contiguous() for name, value in kept.items()}
     if classifier.record.parts is not None:
         stored["parts"] = classifier.record.parts
     header = {**_describe(classifier), "digest": digest(stored)}
@@ -285,9 +292,27 @@ def _rebuild(
         ),
         familiarity=known,
         reference=tensors.get("reference"),
+        kept=kept_scores(calibrated, group(tensors, KEPT)),
     )
     _check_binding(path, classifier)
     return classifier
+
+
+def kept_scores(
+    calibrated: Mapping[str, Any] | None, tensors: Mapping[str, Tensor]
+) -> KeptScores | None:
+    """What the file keeps of its calibration, by the tensors of that group; files may have none.
+
+    Raises:
+        KeyError: One of them is missing.
+        ValueError: They are not such numbers, or not of the images that thresholds were set from.
+    """
+    if not tensors:
+        return None
+    kept = KeptScores.unpack(tensors)
+    if calibrated is None or calibrated["calibrated_on"]["images"] != len(kept):
+        raise ValueError("the scores of calibration are of other images than the thresholds")
+    return kept
 
 
 def _spec(header: Mapping[str, Any]) -> NetworkSpec:

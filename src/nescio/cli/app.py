@@ -29,6 +29,7 @@ from nescio.cli.info import info
 from nescio.cli.predict import predict
 from nescio.cli.reproduce import reproduce
 from nescio.cli.review import review
+from nescio.cli.serve import serve
 from nescio.cli.train import train
 from nescio.errors import NescioError
 
@@ -72,6 +73,7 @@ for _command in (
     review,
     info,
     export,
+    serve,
     reproduce,
     cache,
 ):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_result
-from nescio.cli.options import Common, FileOptions, StudyOptions
+from nescio.cli.options import Common, FileOptions, RiskOptions, StudyOptions
 from nescio.cli.sources import read_as
 from nescio.cli.tables import print_study
+from nescio.errors import UsageError
 from nescio.files import check_output
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def evaluate(
     network: str | None = None,
     files: FileOptions = FileOptions(),  # noqa: B008 - frozen
     more: StudyOptions = StudyOptions(),  # noqa: B008 - frozen
+    risk: RiskOptions = RiskOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> None:
     """Judge a model on DATA's test split, and on sets that it should refuse.
@@ -56,6 +59,7 @@ def evaluate(
     network
         Allow a model's own network code: module:factory or timm:NAME.
     """
+    check_risk(risk, rule)
     if report is not None:
         check_output(report, force=more.force)
     if more.study is not None:
@@ -72,7 +76,9 @@ def evaluate(
 
     corruptions = choose_corruptions(more.corruptions)
     reporter = make_reporter(quiet=common.quiet)
-    classifier, first = open_model(model, network, rule[0] if rule else None, common, reporter)
+    classifier, first = open_model(
+        model, network, rule[0] if rule else None, common, reporter, risk=risk
+    )
     reading = read_as(files)
     if more.unknown_classes == "unfamiliar":
         test, unknown = familiar_and_unknown(classifier, data, reporter, reading=reading)
@@ -90,7 +96,9 @@ def evaluate(
         resamples=more.resamples,
         reporter=reporter,
     )
-    command = _command([str(model), data], ood, rule, more, common, skip=files.skip_unreadable)
+    command = _command(
+        [str(model), data], ood, rule, more, common, risk=risk, skip=files.skip_unreadable
+    )
     study = complete_study(
         classifier,
         judgement,
@@ -122,6 +130,7 @@ def _command(
     more: StudyOptions,
     common: Common,
     *,
+    risk: RiskOptions,
     skip: bool,
 ) -> str:
     """What finds the same figures again."""
@@ -131,6 +140,8 @@ def _command(
     if more.corruptions is not None:
         words += ["--corruptions", more.corruptions]
         words += ["--corruption-images", str(more.corruption_images)]
+    for name, value in asdict(risk).items():
+        words += [f"--{name.replace('_', '-')}", str(value)] * (value is not None)
     words += ["--unknown-classes", "unfamiliar"] * (more.unknown_classes == "unfamiliar")
     words += ["--skip-unreadable"] * skip
     words += ["--resamples", str(more.resamples)] * (more.resamples != StudyOptions.resamples)
@@ -140,7 +151,13 @@ def _command(
 
 
 def open_model(
-    model: Path, network: str | None, rule: str | None, common: Common, reporter: Reporter
+    model: Path,
+    network: str | None,
+    rule: str | None,
+    common: Common,
+    reporter: Reporter,
+    *,
+    risk: RiskOptions = RiskOptions(),  # noqa: B008 - frozen
 ) -> tuple[Classifier, Rule]:
     """Load a model and choose the rule, and say if its promise does not cover the options.
 
@@ -153,6 +170,10 @@ def open_model(
 
     check_samples(common.samples)
     classifier = load_model(model, network, device=common.device, precision=common.precision)
+    if risk.max_risk is not None:
+        classifier = classifier.promise(
+            risk.max_risk, confidence=risk.confidence, max_refusal=risk.max_refusal
+        )
     chosen = classifier.choose_rule(rule)
     if isinstance(chosen, CalibratedRule):
         own = {"samples": common.samples, "seed": common.seed}
@@ -170,3 +191,18 @@ def open_model(
                 f"in {precision.removeprefix('torch.')}: its promises do not cover it"
             )
     return classifier, chosen
+
+
+def check_risk(risk: RiskOptions, rules: Sequence[str]) -> None:
+    """See that a promise that is asked for is one, and of the rule that decides.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if risk.max_risk is None and risk != RiskOptions():
+        raise UsageError("--confidence and --max-refusal belong to a --max-risk here: add one")
+    if risk.max_risk is not None and rules and "calibrated" not in rules:
+        raise UsageError(
+            f"--max-risk sets the calibrated rule, and --rule {rules[0]} asks for another: leave "
+            "one of them out"
+        )

@@ -80,6 +80,23 @@ class PromiseOptions:
     """Make both promises for each class."""
 
 
+@Parameter(name="*", group="Promises")
+@dataclass(frozen=True)
+class RiskOptions:
+    """Another promise than the model's own, from what it keeps of its calibration."""
+
+    max_risk: float | None = None
+    """What calibrated stands for: promise at most this share of errors among the familiar images
+    that are answered. nescio info shows which shares could be promised."""
+
+    confidence: float | None = None
+    """With which --max-risk is promised. [the model's own]"""
+
+    max_refusal: float | None = None
+    """With --max-risk: the share of familiar images that may be refused as unfamiliar. [the
+    model's own]"""
+
+
 @Parameter(name="*", group="Pretrained networks")
 @dataclass(frozen=True)
 class NetworkOptions:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_error, print_result
-from nescio.cli.evaluate import open_model
-from nescio.cli.options import Common
+from nescio.cli.evaluate import check_risk, open_model
+from nescio.cli.options import Common, RiskOptions
 from nescio.cli.sources import Batch, open_source
 from nescio.errors import UsageError
 from nescio.files import atomic_path, check_writable
@@ -38,6 +38,7 @@ def predict(
     max_plots: int = 100,
     samples_fixed: Annotated[bool, Parameter(negative="")] = False,
     network: str | None = None,
+    risk: RiskOptions = RiskOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
     """Decide for each image: a label, or "I don't know" and why.
@@ -66,10 +67,11 @@ def predict(
     """
     if not sources:
         raise UsageError("name at least one image, folder or data set to predict")
+    check_risk(risk, () if rule is None else (rule,))
     if csv_file is not None:
         check_writable(csv_file)
     reporter = make_reporter(quiet=common.quiet)
-    classifier, chosen = open_model(model, network, rule, common, reporter)
+    classifier, chosen = open_model(model, network, rule, common, reporter, risk=risk)
     adaptive = not samples_fixed and plot is None
     run = _Run(classifier, chosen, common, plot, max_plots, adaptive, reporter)
     with ExitStack() as stack:
@@ -111,35 +113,22 @@ class _Answer:
         record = self._record()
         for group in ("probability", "median", "scores"):
             prefix = "" if group == "scores" else f"{group} "
-            values: Mapping[str, float] = record.pop(group, {})
+            values: Mapping[str, float | None] = record.pop(group, {})
             record |= {f"{prefix}{name}": value for name, value in values.items()}
         if "proposed" in record:
             record["proposed"] = "|".join(record["proposed"])
         return record
 
     def _record(self) -> dict[str, Any]:
-        decision = self.decision
-        if decision is None:
+        if self.decision is None:
             return {"image": self.image, "error": self.error}
-        return {
-            "image": self.image,
-            "label": decision.label,
-            "accepted": decision.accepted,
-            "reason": None if decision.reason is None else decision.reason.value,
-            "proposed": list(decision.proposed),
-            "nearest": decision.nearest,
-            "stage": decision.stage,
-            "probability": dict(decision.probability),
-            "median": dict(decision.median),
-            "scores": dict(decision.scores),
-            "samples": decision.samples,
-        }
+        return {"image": self.image, **self.decision.to_json()}
 
 
 def _csv_writer(file: TextIO, classes: tuple[str, ...]) -> csv.DictWriter[str]:
     columns = ["image", "label", "accepted", "reason", "proposed", "samples", "error"]
     columns += ["predictive_entropy", "expected_entropy", "mutual_information"]
-    columns += ["unfamiliarity", "familiarity", "nearest", "stage"]
+    columns += ["error_probability", "unfamiliarity", "familiarity", "nearest", "stage"]
     columns += [f"probability {name}" for name in classes]
     columns += [f"median {name}" for name in classes]
     writer = csv.DictWriter(file, columns, restval="")

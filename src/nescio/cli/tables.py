@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         StudiedRule,
         Study,
     )
+    from nescio.refusal import PromiseRow
 
 NOTHING = "\u2013"
 """For a figure that is not defined."""
@@ -24,6 +25,28 @@ NOTHING = "\u2013"
 
 MOST_CLASSES = 20
 """With more of them a table by class would be longer than all else; JSON has it."""
+
+
+def print_promises(rows: Sequence[PromiseRow]) -> None:
+    """Which error rates could be promised, and what each costs."""
+    rule = rows[0].rule
+    images = f"{rule.calibrated_on.images:,} calibration images"
+    print_table(
+        f"what --max-risk could promise, with {100 * rule.confidence:g} % confidence each",
+        ("errors at most", f"refused of {images}", "wrong of those tested"),
+        [_promise(row) for row in rows],
+    )
+    print_result(
+        "Each promise holds by itself: name one before you look, or see nescio's guarantees."
+    )
+
+
+def _promise(row: PromiseRow) -> tuple[str, str, str]:
+    risk = f"{100 * row.max_risk:g} %"
+    if not row.kept:
+        return risk, "no valid threshold", NOTHING
+    (accepted,), (errors,) = row.rule.accepted, row.rule.errors
+    return risk, f"{100 * (1 - row.coverage):.1f} %", f"{errors:,} of {accepted:,}"
 
 
 def print_study(study: Study) -> None:

@@ -26,7 +26,9 @@ COLOURLESS = ("1", "L", "LA", "I", "F")
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def decode_image(source: Path | BinaryIO, name: str = "") -> Pixels:
+def decode_image(
+    source: Path | BinaryIO, name: str = "", formats: tuple[str, ...] = FORMATS
+) -> Pixels:
     """Decode one file: ``(H, W)`` when grey, ``(H, W, 3)`` when coloured; uint8.
 
     The EXIF orientation is applied, transparency shows black, 16 bits become 8, and of
@@ -36,17 +38,20 @@ def decode_image(source: Path | BinaryIO, name: str = "") -> Pixels:
     Args:
         source: The file, or its content.
         name: What to call it in errors; the path itself when empty.
+        formats: Which of :data:`FORMATS` it may have.
 
     Raises:
         UnreadableImage: It cannot be decoded, is empty, or is absurdly large.
     """
     name = name or str(source)
-    with _explained(name), Image.open(source, formats=FORMATS) as image:
+    with _explained(name), Image.open(source, formats=formats) as image:
         _check_size(image)
         return _pixels(ImageOps.exif_transpose(image))
 
 
-def look_at_image(source: Path | BinaryIO, name: str = "") -> tuple[tuple[int, int], bool]:
+def look_at_image(
+    source: Path | BinaryIO, name: str = "", formats: tuple[str, ...] = FORMATS
+) -> tuple[tuple[int, int], bool]:
     """The size ``(H, W)`` that :func:`decode_image` will give, and whether it may have colour.
 
     Only the beginning of the file is read.
@@ -55,7 +60,7 @@ def look_at_image(source: Path | BinaryIO, name: str = "") -> tuple[tuple[int, i
         UnreadableImage: It is no image, or absurdly large.
     """
     name = name or str(source)
-    with _explained(name), Image.open(source, formats=FORMATS) as image:
+    with _explained(name), Image.open(source, formats=formats) as image:
         _check_size(image)
         size = image.height, image.width
         if isinstance(image, TiffImageFile):  # some versions of Pillow have turned it already

@@ -1,7 +1,8 @@
 """Refusal: scores, rules, calibration, and the decisions that come out.
 
 Read in this order: :mod:`decisions`, :mod:`scores`, :mod:`sequential`, :mod:`calibration`,
-:mod:`risk`, :mod:`frontier`, :mod:`breakeven`, :mod:`calibrated`, :mod:`wording`, :mod:`rules`.
+:mod:`risk`, :mod:`frontier`, :mod:`breakeven`, :mod:`calibrated`, :mod:`promises`, :mod:`wording`,
+:mod:`rules`.
 Scores and rules are pure functions of the sampled probabilities ``(S, N, C)`` and of the
 evidence ``(N, L, C)`` on how familiar the images are.
 """
@@ -10,6 +11,7 @@ from nescio.refusal.calibrated import CalibratedOn, CalibratedRule, CalibrationS
 from nescio.refusal.calibration import conformal_threshold, images_needed
 from nescio.refusal.decisions import Decision, Decisions, Reason, Verdicts
 from nescio.refusal.frontier import Frontier, find_frontier
+from nescio.refusal.promises import RISKS, KeptScores, PromiseRow, promise_table
 from nescio.refusal.risk import calibration_needed, certify, check_promise
 from nescio.refusal.rules import (
     NeverRefuse,
@@ -37,13 +39,16 @@ from nescio.refusal.sequential import looks_before
 
 __all__ = [
     "DOUBTS",
+    "RISKS",
     "CalibratedOn",
     "CalibratedRule",
     "CalibrationScores",
     "Decision",
     "Decisions",
     "Frontier",
+    "KeptScores",
     "NeverRefuse",
+    "PromiseRow",
     "QuantileRule",
     "Reason",
     "Rule",
@@ -66,6 +71,7 @@ __all__ = [
     "p_value",
     "parse_rule",
     "predictive_entropy",
+    "promise_table",
     "quantile_probability",
     "rule_from_json",
     "variation_ratio",

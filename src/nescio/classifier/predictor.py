@@ -1,0 +1,162 @@
+"""A classifier made ready: what does not change between calls is done once and kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from nescio.data import Stack
+from nescio.devices import choose_precision
+from nescio.prediction import BATCH_SIZE, SampledNetworks, stream_logits, stream_settled
+from nescio.progress import SILENT, Reporter
+from nescio.refusal import Decisions, Rule, looks_before
+
+if TYPE_CHECKING:
+    from nescio.classifier.classifier import Classifier
+
+ADAPTIVE_ERROR = 1e-3
+"""The stated chance that adaptive sampling decides otherwise than all networks would, on
+average over images. The tests behind it (:mod:`nescio.refusal.sequential`) are predictive:
+for means they assume Student's distribution, and were checked by simulation."""
+
+KEEP = 2**26
+"""Bytes of drawn networks that are kept: 64 MiB, of the default head of ``cnn`` 1,600 networks."""
+
+OTHERS, OTHER_SHARE = 3, 0.25
+"""How many other seeds' networks are kept, and how much of the bytes each of these may take."""
+
+
+class Predictor:
+    """Answers as its classifier does, without making ready anew for every call.
+
+    It keeps module objects of its own and changes them while it runs, so it is for one thread
+    at a time; a classifier makes as many as are wanted.
+
+    Args:
+        classifier: What answers.
+        batch_size: Images through a network at once.
+        keep: Bytes of the networks that are kept of the classifier's own seed; of each of
+            :data:`OTHERS` other seeds :data:`OTHER_SHARE` of it. 0 keeps none.
+    """
+
+    def __init__(
+        self, classifier: Classifier, *, batch_size: int = BATCH_SIZE, keep: int = KEEP
+    ) -> None:
+        self.classifier = classifier
+        self._keep = keep
+        self._seeds: OrderedDict[int, SampledNetworks] = OrderedDict()
+        self._networks = SampledNetworks.prepare(
+            classifier.network,
+            classifier.guide,
+            _example(classifier.preprocessing.shape),
+            classes=len(classifier.classes),
+            seed=classifier.record.seed,
+            batch_size=batch_size,
+            precision=choose_precision(classifier.precision, classifier.device),
+        )
+
+    @cached_property
+    def _evidence(self) -> Callable[[Stack], Tensor]:
+        return self.classifier.evidence_reader()
+
+    def networks(self, seed: int | None = None) -> SampledNetworks:
+        """The networks of that seed; ``None`` for the one that the classifier was fitted with.
+
+        Those of the classifier's own seed and of the few last others are kept.
+        """
+        own = self.classifier.record.seed
+        seed = own if seed is None else seed
+        if not self._keep:
+            return self._networks.seeded(seed)
+        if seed not in self._seeds:
+            part = 1.0 if seed == own else OTHER_SHARE
+            self._seeds[seed] = self._networks.keeping(seed, int(part * self._keep))
+        self._seeds.move_to_end(seed)
+        others = [other for other in self._seeds if other != own]
+        for oldest in others[:-OTHERS]:
+            del self._seeds[oldest]
+        return self._seeds[seed]
+
+    def evidence(self, images: Stack) -> Tensor:
+        """How familiar images are, by class and stage, ``(n, L, C)``.
+
+        Raises:
+            RuleError: The model does not know.
+        """
+        return self._evidence(images)
+
+    def stream_logits(
+        self,
+        images: Stack,
+        *,
+        samples: int,
+        seed: int | None = None,
+        reporter: Reporter = SILENT,
+        description: str = "predicting",
+    ) -> Iterator[Tensor]:
+        """As :meth:`Classifier.stream_logits`, for images ``(N, K, H, W)`` that are prepared."""
+        return stream_logits(
+            self.networks(seed), images, samples, reporter=reporter, description=description
+        )
+
+    def stream_decisions(
+        self,
+        images: Stack,
+        *,
+        rule: Rule,
+        samples: int,
+        adaptive: bool = False,
+        seed: int | None = None,
+        reporter: Reporter = SILENT,
+        description: str = "predicting",
+    ) -> Iterator[Decisions]:
+        """As :meth:`Classifier.stream_decisions`, for images ``(N, K, H, W)`` that are prepared."""
+        looks = looks_before(samples) if adaptive else ()
+        error = ADAPTIVE_ERROR / max(1, len(looks))
+        grouped = stream_settled(
+            self.networks(seed),
+            images,
+            samples,
+            settled=lambda probabilities, evidence: rule.settled(
+                probabilities, evidence, samples, error
+            ),
+            looks=looks,
+            known=self.evidence if rule.needs_evidence else lambda _: None,
+            reporter=reporter,
+            description=description,
+        )
+        decide = self.classifier.decide_from_logits
+        for groups in grouped:
+            decided = Decisions.concatenate(
+                [decide(logits, rule, evidence) for _, logits, evidence in groups]
+            )
+            yield decided.take(torch.cat([places for places, _, _ in groups]).argsort())
+
+
+def settled_after(rule: Rule, probabilities: Tensor, evidence: Tensor | None) -> list[int]:
+    """How many of the networks adaptive sampling would have taken for each of ``n`` images.
+
+    Args:
+        rule: By which they are decided.
+        probabilities: ``(S, n, C)``.
+        evidence: ``(n, L, C)``, for rules that need it.
+    """
+    total, count = probabilities.shape[:2]
+    looks = looks_before(total)
+    after = torch.full((count,), total)
+    for look in reversed(looks):
+        done = rule.settled(probabilities[:look], evidence, total, ADAPTIVE_ERROR / len(looks))
+        after[done] = look
+    found: list[int] = after.tolist()
+    return found
+
+
+def _example(shape: tuple[int, int, int]) -> Tensor:
+    """Two images ``(2, K, H, W)`` to try a network on: noise, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (2, *shape), generator=generator).to(torch.uint8)

@@ -1,0 +1,328 @@
+"""What is refused: each with its status, in a problem body, and nothing told of the inside."""
+
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from asking import asking, base64_of, models_of, png
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+from tests_support import stripes
+
+import nescio
+from nescio.service.app import create_app
+from nescio.service.batching import Batcher, BatchSettings
+from nescio.service.limits import Limits
+
+IMAGE = stripes(1, 5).images[0, 0].numpy()
+FILE = png(IMAGE)
+PIXELS = IMAGE.tolist()
+PNG = {"Content-Type": "image/png"}
+JSON = {"Content-Type": "application/json"}
+LIMITS = Limits(
+    body_bytes=100_000, pixels=10_000, request_pixels=25_000, images=4, numbers=20_000, samples=50
+)
+
+
+@pytest.fixture(scope="module")
+def app(classifier: nescio.Classifier) -> FastAPI:
+    return create_app(models_of(classifier), limits=LIMITS)
+
+
+@pytest.fixture(scope="module")
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with asking(app) as client:
+        yield client
+
+
+def problem(answer: httpx2.Response, status: int) -> str:
+    """The detail of a problem, which must be one."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    told = answer.json()
+    assert set(told) == {"type", "title", "status", "detail"}
+    assert told["status"] == status
+    assert not re.search(
+        r"Traceback|/tmp|site-packages|\.py\b|0x[0-9a-f]{6}|PIL|BytesIO", answer.text
+    )
+    assert "Content-Security-Policy" in answer.headers
+    detail = told["detail"]
+    assert isinstance(detail, str)
+    assert "\n" not in detail
+    return detail
+
+
+def one(**asked: Any) -> dict[str, Any]:
+    return {"images": [{"pixels": PIXELS}], **asked}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        (b"", 400, "EOF"),
+        (b"{", 400, "EOF"),
+        (b"\xff\xfe", 400, ""),
+        (b'{"images": [{"pixels": [[1]], "name": "\\ud800"}]}', 400, "hex escape"),
+        (b"[" * 50_000, 400, "recursion"),
+        (b'{"images":' + b"[" * 50_000, 400, "recursion"),
+        (b'{"images": [{"pixels": ' + b"9" * 50_000 + b"}]}", 400, ""),
+        (b"null", 422, "object"),
+        (b"[]", 422, "object"),
+        (b"{}", 422, "images"),
+        (b'{"images": []}', 422, "at least 1"),
+        (b'{"images": 7}', 422, "array"),
+        (b'{"images": [7]}', 422, "images.0"),
+        (b'{"images": [{}]}', 422, "either pixels"),
+        (b'{"images": [{"pixels": null}]}', 422, "either pixels"),
+        (b'{"images": [{"pixels": "AAAA"}]}', 422, "rows"),
+        (b'{"images": [{"pixels": 7}]}', 422, "rows"),
+        (b'{"images": [{"pixels": {}}]}', 422, "rows"),
+        (b'{"images": [{"base64": 7}]}', 422, "string"),
+        (b'{"images": [{"base64": [[1]]}]}', 422, "string"),
+        (b'{"images": [{"pixels": [[1]], "base64": "AAAA"}]}', 422, "either pixels"),
+        (b'{"images": [{"pixels": [[1]], "path": "/etc/passwd"}]}', 422, "path"),
+        (b'{"images": [{"pixels": [[1]], "name": 7}]}', 422, "name"),
+    ],
+)
+def test_json_that_asks_for_nothing_sensible(
+    client: TestClient, body: bytes, status: int, told: str
+) -> None:
+    assert told in problem(client.post("/v1/predict", content=body, headers=JSON), status)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        ("[]", "rows"),
+        ("[[]]", "empty"),
+        ("[[1,2],[3]]", "one length, got 1 and 2"),
+        ("[[1,2],3]", "rows"),
+        ("[1,2]", "rows"),
+        ("[[[1]]]", "3 of them"),
+        ("[[[1,2,3,4]]]", "3 of them"),
+        ("[[[1,2,3],[1,2]]]", "one length"),
+        ("[[[[1,2,3]]]]", "3 of them"),
+        ("[[[[1],[2],[3]]]]", "numbers"),
+        ('[["7"]]', "numbers"),
+        ("[[true]]", "numbers"),
+        ("[[null]]", "numbers"),
+        ("[[{}]]", "numbers"),
+        ("[[1,[1,2,3]]]", "numbers"),
+        ("[[[1,2,3],1]]", "numbers"),
+        ("[[-1]]", "between 0 and 255"),
+        ("[[256]]", "between 0 and 255"),
+        ("[[" + "9" * 400 + "]]", "between 0 and 255"),
+        ("[[-0.1]]", "[0, 1]"),
+        ("[[1.5]]", "[0, 1]"),
+        ("[[0.5,200]]", "[0, 1]"),
+        ("[[NaN]]", "[0, 1]"),
+        ("[[0.5,NaN,0.5]]", "[0, 1]"),
+        ("[[Infinity]]", "[0, 1]"),
+        ("[[1e999]]", "[0, 1]"),
+        ("[[0.5," + "9" * 400 + "]]", "[0, 1]"),
+        ("[[0.5,NaN," + "9" * 400 + "]]", "[0, 1]"),
+        ('[["' + "x" * 60_000 + '",' + ",".join(["1"] * 9_000) + "]]", "numbers"),
+    ],
+)
+def test_numbers_that_are_no_image(client: TestClient, pixels: str, told: str) -> None:
+    body = f'{{"images": [{{"pixels": {pixels}}}]}}'
+    assert told in problem(client.post("/v1/predict", content=body, headers=JSON), 422)
+
+
+@pytest.mark.parametrize("text", ["", "A", "AA==A", "%%%%", "ä", "data:image/png;base64,§", "AAAA"])
+def test_base64_that_holds_no_image(client: TestClient, text: str) -> None:
+    problem(client.post("/v1/predict", json={"images": [{"base64": text}]}), 422)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"samples": 0}, "samples"),
+        ({"samples": -1}, "samples"),
+        ({"samples": 51}, "at most 50, got 51"),
+        ({"samples": 10**30}, "samples"),
+        ({"samples": 1.5}, "samples"),
+        ({"samples": "many"}, "samples"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        ({"adaptive": "perhaps"}, "adaptive"),
+        ({"rule": "strict"}, "unknown rule"),
+        ({"rule": "median:2"}, "between 0 and 1"),
+        ({"rule": "nan:0.2"}, "between 0 and 1"),
+        ({"rule": "x" * 65}, "64"),
+        ({"sample": 3}, "sample"),
+    ],
+)
+def test_parameters_that_do_not_fit(client: TestClient, asked: dict[str, Any], told: str) -> None:
+    query = client.post("/v1/predict", params=asked, content=FILE, headers=PNG)
+    form = {name: str(value) for name, value in asked.items()}
+    upload = client.post("/v1/predict", files={"f": ("f", FILE)}, data=form)
+    for answer in (query, upload, client.post("/v1/predict", json=one(**asked))):
+        assert told in problem(answer, 422)
+
+
+def test_json_has_numbers_as_numbers(client: TestClient) -> None:
+    for asked in ({"samples": "7"}, {"samples": True}, {"adaptive": 1}, {"rule": 1}):
+        assert next(iter(asked)) in problem(client.post("/v1/predict", json=one(**asked)), 422)
+
+
+def test_a_model_that_is_not_there(client: TestClient) -> None:
+    for name in ("other", "../../etc/passwd", "", "\x00"):
+        detail = problem(client.post("/v1/predict", json=one(model=name)), 404)
+        assert detail == "there is no such model; there are stripes"
+        problem(client.get("/v1/model", params={"model": name}), 404)
+
+
+def test_pages_and_methods_that_are_not_there(client: TestClient) -> None:
+    for path in (
+        "/nothing", "/v1", "/v1/predict/", "/docs", "/redoc", "/page/", "/page/../app.py",
+        "/page/%2e%2e%2fapp.py", "/page/..%2Fapp.py", "/page/index.html/..", "/page/__init__.py",
+        "//etc/passwd", "/page/%00",
+    ):  # fmt: skip
+        problem(client.get(path), 404)
+    for method, path in (("GET", "/v1/predict"), ("POST", "/v1/model"), ("PUT", "/")):
+        assert "allow" in client.request(method, path).headers
+        problem(client.request(method, path), 405)
+
+
+def test_content_that_is_not_taken(client: TestClient) -> None:
+    for kind in ("image/gif", "image/tiff", "image/svg+xml", "text/plain", "", "application/xml"):
+        answer = client.post("/v1/predict", content=FILE, headers={"Content-Type": kind})
+        assert "multipart/form-data" in problem(answer, 415)
+    packed = client.post(
+        "/v1/predict", content=zlib.compress(FILE), headers={**PNG, "Content-Encoding": "deflate"}
+    )
+    assert "Content-Encoding" in problem(packed, 415)
+
+
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "PPM"])
+def test_formats_are_by_content_not_by_name(
+    classifier: nescio.Classifier, client: TestClient, form: str
+) -> None:
+    file = {"f": ("image.png", png(IMAGE, form), "image/png")}
+    assert "read are PNG, JPEG, BMP, WEBP" in problem(client.post("/v1/predict", files=file), 422)
+    with asking(create_app(models_of(classifier), formats=("PNG", form))) as wider:
+        assert wider.post("/v1/predict", files=file).status_code == 200
+        jpeg = wider.post("/v1/predict", files={"f": ("f", png(IMAGE, "JPEG"))})
+        assert "read are PNG" in problem(jpeg, 422)
+
+
+def test_files_that_are_no_images(client: TestClient) -> None:
+    cut = FILE[: len(FILE) // 2]
+    for content in (b"", b"rubbish", cut, FILE[:8], b"GIF89a", b"<svg/>", b"\x00" * 1000):
+        problem(client.post("/v1/predict", content=content, headers=PNG), 422)
+        problem(client.post("/v1/predict", files={"f": ("f.png", content)}), 422)
+
+
+def test_forms_without_sense(client: TestClient) -> None:
+    kind = {"Content-Type": "multipart/form-data"}
+    assert "oundary" in problem(client.post("/v1/predict", content=b"x", headers=kind), 400)
+    bound = {"Content-Type": "multipart/form-data; boundary=b"}
+    for body in (
+        b"",
+        b"rubbish",
+        b"--b\r\n",
+        b"--b\r\nContent-Disposition: nothing\r\n\r\nx\r\n--b--",
+    ):
+        answer = client.post("/v1/predict", content=body, headers=bound)
+        assert problem(answer, answer.status_code)
+        assert answer.status_code in (400, 422)
+    nothing = b'--b\r\nContent-Disposition: form-data; name="f"; filename=""\r\n\r\n\r\n--b--\r\n'
+    assert "no image" in problem(client.post("/v1/predict", content=nothing, headers=bound), 422)
+    fields = client.post(
+        "/v1/predict", files={"f": ("f", FILE)}, data={str(i): "" for i in range(50)}
+    )
+    problem(fields, 400)
+
+
+def test_too_many_images(client: TestClient) -> None:
+    for answer in (
+        client.post("/v1/predict", files=[("f", (str(i), FILE)) for i in range(5)]),
+        client.post("/v1/predict", files=[("f", (str(i), FILE)) for i in range(200)]),
+        client.post("/v1/predict", json={"images": [{"pixels": PIXELS}] * 5}),
+    ):
+        assert "may have 4 images" in problem(answer, 413)
+
+
+def test_too_many_bytes(client: TestClient) -> None:
+    for kind in ("image/png", "application/json", "multipart/form-data; boundary=b"):
+        answer = client.post("/v1/predict", content=b"x" * 100_001, headers={"Content-Type": kind})
+        assert "100,000 bytes" in problem(answer, 413)
+
+
+def test_too_many_numbers(client: TestClient) -> None:
+    rows = json.dumps({"images": [{"pixels": [[0] * 30_000]}]}, separators=(",", ":"))
+    assert "20,000 numbers" in problem(client.post("/v1/predict", content=rows, headers=JSON), 413)
+
+
+def test_too_many_pixels_are_not_decoded(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr("nescio.service.images.decode_image", fail)
+    bomb = png(np.zeros((200, 200)))
+    several = [("f", (str(i), png(np.zeros((100, 90))))) for i in range(4)]
+    numbers = {"images": [{"pixels": [[0] * 130] * 130}]}
+    for answer, told in (
+        (client.post("/v1/predict", content=bomb, headers=PNG), "has 40,000 pixels"),
+        (client.post("/v1/predict", files={"f": ("f", bomb)}), "has 40,000 pixels"),
+        (client.post("/v1/predict", json={"images": [{"base64": base64_of(bomb)}]}), "40,000"),
+        (client.post("/v1/predict", json=numbers), "has 16,900 pixels"),
+        (client.post("/v1/predict", files=several), "36,000 pixels together"),
+    ):
+        assert told in problem(answer, 413)
+
+
+def test_a_header_that_lies_of_its_size_is_a_bomb(client: TestClient) -> None:
+    """30,000 by 30,000 pixels, says the header of a file of a hundred bytes."""
+    header = (30_000).to_bytes(4, "big") * 2 + b"\x08\x00\x00\x00\x00"
+    chunk = b"IHDR" + header
+    file = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + chunk
+    file += zlib.crc32(chunk).to_bytes(4, "big") + b"\x00" * 60
+    answer = client.post("/v1/predict", content=file, headers=PNG)
+    assert problem(answer, answer.status_code)
+    assert answer.status_code in (413, 422)
+
+
+def test_too_many_that_wait(classifier: nescio.Classifier) -> None:
+    settings = BatchSettings(queue_images=2)
+    with asking(create_app(models_of(classifier), batcher=Batcher(settings))) as client:
+        answer = client.post("/v1/predict", json={"images": [{"pixels": PIXELS}] * 3})
+        problem(answer, 503)
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_an_accident_tells_nothing(
+    client: TestClient,
+    app: FastAPI,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(_: Any) -> None:
+        raise RuntimeError("secret of /tmp/inside.py")
+
+    monkeypatch.setattr(app.state.service.batcher, "submit", fail)
+    detail = problem(client.post("/v1/predict", json=one()), 500)
+    assert "secret" not in detail
+    assert "secret" in caplog.text
+
+
+def test_memory_that_is_short_is_told(
+    client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nescio.errors import OutOfMemoryError
+
+    async def fail(_: Any) -> None:
+        raise OutOfMemoryError("predicting: not enough memory")
+
+    monkeypatch.setattr(app.state.service.batcher, "submit", fail)
+    answer = client.post("/v1/predict", json=one())
+    assert "memory" in problem(answer, 503)
+    assert "retry-after" in answer.headers
