@@ -51,6 +51,7 @@ class Dropout:
 
     family = "dropout"
     distinct = None
+    fixed = ()
 
     def __init__(self, loc: Mapping[str, Tensor], groups: Mapping[str, int], rate: float) -> None:
         self.loc = {name: value.detach().clone() for name, value in loc.items()}

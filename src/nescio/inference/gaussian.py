@@ -36,6 +36,7 @@ class FullNormal:
 
     family = "full-normal"
     distinct = None
+    fixed = ()
 
     def __init__(self, loc: Mapping[str, Tensor], root: Tensor) -> None:
         self.loc = {name: value.detach().clone() for name, value in loc.items()}
@@ -114,6 +115,7 @@ class KroneckerNormal:
 
     family = "kronecker-normal"
     distinct = None
+    fixed = ()
 
     def __init__(
         self,

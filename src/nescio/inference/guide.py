@@ -50,6 +50,7 @@ class MeanField:
 
     family = "mean-field"
     distinct = None
+    fixed = ()
 
     def __init__(
         self,

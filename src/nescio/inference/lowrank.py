@@ -42,6 +42,7 @@ class LowRank:
 
     family = "low-rank"
     distinct = None
+    fixed = ()
 
     def __init__(
         self,

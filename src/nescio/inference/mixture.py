@@ -66,6 +66,14 @@ class Mixture:
         return None if self.raw_scale else self.members
 
     @property
+    def fixed(self) -> Sequence[Mapping[str, Tensor]]:
+        """Of each mean field the weights that are not random; empty where members are networks."""
+        own = {n: value for n, value in self.loc.items() if n not in self.raw_scale}
+        if not self.raw_scale or not own:
+            return ()
+        return tuple({n: value[m] for n, value in own.items()} for m in range(self.members))
+
+    @property
     def names(self) -> Collection[str]:
         """The parameters and buffers that a draw replaces."""
         return self.loc.keys()

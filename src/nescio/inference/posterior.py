@@ -12,7 +12,7 @@ fitting may end in the same form (:mod:`nescio.inference.methods`):
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -42,6 +42,8 @@ class Posterior(Protocol):
         family: Its name in the model file.
         distinct: How many networks there are, where a draw is one of a few; number ``s`` is
             then the network ``s % distinct``. ``None`` where every draw differs.
+        fixed: Where draws are of members that differ, the weights that do not vary within each;
+            number ``s`` is then of member ``s % len(fixed)``. Empty elsewhere.
     """
 
     @property
@@ -52,6 +54,11 @@ class Posterior(Protocol):
     @property
     def distinct(self) -> int | None:
         """How many networks there are, if few: number ``s`` is then ``s % distinct``."""
+        ...
+
+    @property
+    def fixed(self) -> Sequence[Mapping[str, Tensor]]:
+        """For each member the weights that all draws from it share; empty without members."""
         ...
 
     @property
