@@ -15,6 +15,7 @@ from nescio.inference.posterior import (
     Misfit,
     Shapes,
     count,
+    fitting,
     group,
     grouped,
     in_order,
@@ -80,10 +81,7 @@ class FullNormal:
         Raises:
             Misfit: They do not fit it, or each other.
         """
-        found = group(tensors, "loc")
-        order = in_order(found, shapes)
-        loc = {n: require_shape("loc", n, found[n], shapes[n]) for n in order}
-        root = tensors.get(ROOT)
+        loc, root = fitting(tensors, shapes, loc=())["loc"], tensors.get(ROOT)
         if root is None or tuple(root.shape) != (count(loc),) * 2 or not root.is_floating_point():
             raise Misfit(ROOT)
         return FullNormal(loc, root)

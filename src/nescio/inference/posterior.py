@@ -124,6 +124,41 @@ def in_order(names: Collection[str], shapes: Shapes) -> list[str]:
     return [name for name in shapes if name in names]
 
 
+def fitting(
+    tensors: Mapping[str, Tensor], shapes: Shapes, **groups: tuple[int, ...]
+) -> dict[str, dict[str, Tensor]]:
+    """Groups of tensors that fit a network, by the group's name, each in the network's order.
+
+    Every parameter that is in one of the groups has to be in all of them.
+
+    Args:
+        tensors: Under ``GROUP/NAME``.
+        shapes: Of the network.
+        **groups: For each group the axes that its tensors have before those of the parameter.
+
+    Raises:
+        Misfit: They do not fit the network, or each other.
+    """
+    found = {kind: group(tensors, kind) for kind in groups}
+    order = in_order({name for own in found.values() for name in own}, shapes)
+    return {
+        kind: {n: require_shape(kind, n, own.get(n), (*groups[kind], *shapes[n])) for n in order}
+        for kind, own in found.items()
+    }
+
+
+def leading(tensors: Mapping[str, Tensor], kind: str) -> int:
+    """The length of the first axis of the tensors of one group, going by one of them.
+
+    Raises:
+        Misfit: There is none, or it has no such axis.
+    """
+    name, first = next(iter(group(tensors, kind).items()), ("", None))
+    if first is None or first.ndim == 0 or len(first) == 0:
+        raise Misfit(f"{kind}/{name}" if name else kind)
+    return len(first)
+
+
 def require_shape(kind: str, name: str, value: Tensor | None, shape: tuple[int, ...]) -> Tensor:
     """``value``, once it is known to be a float tensor of that shape.
 
