@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nescio.data import ImageSet
-from nescio.inference import DEFAULT, Fit, fit_frozen, fit_guide
+from nescio.inference import DEFAULT, Fit, Job, fit_frozen, fit_guide
 
 CLASSES = tuple("abcde")
 
@@ -99,8 +99,8 @@ def compare(
         DEFAULT, epochs=passes, minimum_steps=0, batch_size=min(128, images), augment="none"
     )
     ways: dict[str, Callable[[ImageSet], Fit]] = {
-        "cached": lambda data: fit_frozen(Residual(width), data, replace(recipe, freeze=True)),
-        "uncached": lambda data: fit_guide(Held(width), data, recipe),
+        "cached": lambda data: fit_frozen(Job(Residual(width), data, replace(recipe, freeze=True))),
+        "uncached": lambda data: fit_guide(Job(Held(width), data, recipe)),
     }
     for fit in ways.values():  # what is done once in a process should not count
         fit(pictures(5, 32))

@@ -26,7 +26,7 @@ import nescio
 from nescio.cli.console import make_reporter
 from nescio.data import ImageSet, to_float
 from nescio.files import atomic_path
-from nescio.inference import Posterior, fit_posterior
+from nescio.inference import Job, Posterior, fit_posterior
 from nescio.randomness import Stream, generator
 from nescio.training import find_recipe, library_versions
 
@@ -192,7 +192,7 @@ def agreement(
     def fitted(kind: str, seed: int) -> tuple[Any, float]:
         begun = time.process_time()
         fit = fit_posterior(
-            small(seed), data, replace(recipe, posterior=kind), again=small, seed=seed
+            Job(small(seed), data, replace(recipe, posterior=kind), again=small, seed=seed)
         )
         return fit, time.process_time() - begun
 

@@ -46,7 +46,9 @@ from nescio.errors import (
 from nescio.familiarity import StageReader, fit_familiarity
 from nescio.inference import (
     RECIPES,
+    Categorical,
     Fit,
+    Job,
     Likelihood,
     Prior,
     Recipe,
@@ -182,20 +184,21 @@ def fit(
     module, loaded = source.module(spec, seed, reporter)
     if stages is not None:
         StageReader(module, {}, stages)  # a wrong name must fail before training, too
-    fitted = (fit_frozen if recipe.freeze else fit_posterior)(
+    job = Job(
         module,
         splits.train,
         recipe,
-        again=source.again(spec),
         prior=prior,
-        likelihood=likelihood,
+        likelihood=likelihood or Categorical(),
         seed=seed,
         device=place,
         precision=choose_precision(precision, place),
         compiled=compiled,
         watch=splits.calibration if calibrates else None,
+        again=source.again(spec),
         reporter=reporter,
     )
+    fitted = fit_frozen(job) if recipe.freeze else fit_posterior(job)
     if prior is not None:
         recipe = replace(recipe, prior=str(prior))
     record = _record(dataset, splits, fitted, extra=joined, test_fraction=test_fraction, seed=seed)

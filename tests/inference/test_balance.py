@@ -12,6 +12,7 @@ from nescio.errors import UsageError
 from nescio.inference import (
     BayesianNetwork,
     Categorical,
+    Job,
     MeanField,
     NormalPrior,
     Weighted,
@@ -87,7 +88,7 @@ def test_what_a_class_has_to_say(balance: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
-    fitted = fit_guide(network, unequal(), recipe)
+    fitted = fit_guide(Job(network, unequal(), recipe))
     found = float(fitted.guide.loc["1.bias"].detach().softmax(0)[1])
     assert found == pytest.approx(0.1 if balance == "none" else 0.5, abs=0.08)
 

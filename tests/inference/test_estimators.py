@@ -16,6 +16,7 @@ from nescio.inference import (
     DEFAULT,
     BayesianNetwork,
     Categorical,
+    Job,
     MeanField,
     NormalPrior,
     fit_guide,
@@ -288,7 +289,7 @@ def test_posteriors_agree_on_a_small_problem(change: dict[str, str]) -> None:
         augment="none",
     )
     network = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(1, 2)))
-    guide = fit_guide(network, data, replace(recipe, **change), seed=0).guide
+    guide = fit_guide(Job(network, data, replace(recipe, **change), seed=0)).guide
     means, scales = optimum()
     found = torch.cat([guide.loc[name].detach().flatten() for name in guide.names])
     torch.testing.assert_close(found, means, atol=0.08, rtol=0)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nescio.data import FeatureSet
 from nescio.data.features import empty_features
 from nescio.errors import ArchitectureError, DataError, UsageError
-from nescio.inference import DEFAULT, fit_frozen, fit_guide, freeze_trunk
+from nescio.inference import DEFAULT, Job, fit_frozen, fit_guide, freeze_trunk
 from nescio.prediction import SampledNetworks, stream_logits
 
 RECIPE = replace(
@@ -63,8 +63,8 @@ class Held(Net):
 @pytest.mark.parametrize("estimator", ["auto", "shared", "flipout"])
 def test_the_posterior_is_that_of_the_whole_network(estimator: str) -> None:
     recipe, train, watch = replace(RECIPE, estimator=estimator), stripes(120, 0), stripes(30, 1)
-    cached = fit_frozen(Net(), train, recipe, watch=watch, seed=3)
-    whole = fit_guide(Held(), train, replace(recipe, freeze=False), watch=watch, seed=3)
+    cached = fit_frozen(Job(Net(), train, recipe, watch=watch, seed=3))
+    whole = fit_guide(Job(Held(), train, replace(recipe, freeze=False), watch=watch, seed=3))
     assert list(cached.guide.loc) == list(whole.guide.loc) == ["fc.weight", "fc.bias"]
     for name, mean in whole.guide.loc.items():
         torch.testing.assert_close(cached.guide.loc[name], mean, rtol=1e-4, atol=1e-6)
@@ -81,7 +81,7 @@ def test_the_trunk_stays_as_it_is_and_runs_once() -> None:
     network, train = Net(), stripes(120, 0)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     Net.runs = 0
-    fitted = fit_frozen(network, train, RECIPE)
+    fitted = fit_frozen(Job(network, train, RECIPE))
     # A few images more, to try and to cut the network.
     assert Net.runs <= len(train) + 10
     kept = fitted.network.state_dict()
@@ -93,7 +93,7 @@ def test_the_trunk_stays_as_it_is_and_runs_once() -> None:
 
 def test_what_is_not_random_in_the_head_is_trained() -> None:
     network = Net()
-    fitted = fit_frozen(network, stripes(60, 0), replace(RECIPE, random="fc.weight"))
+    fitted = fit_frozen(Job(network, stripes(60, 0), replace(RECIPE, random="fc.weight")))
     assert list(fitted.guide.loc) == ["fc.weight"]
     assert not torch.equal(fitted.network.fc.bias, network.fc.bias)
 
@@ -103,7 +103,7 @@ def test_a_head_of_several_layers() -> None:
         nn.Flatten(), nn.Linear(36, 12), nn.BatchNorm1d(12), nn.ReLU(inplace=True),
         nn.Linear(12, 6), nn.BatchNorm1d(6), nn.ReLU(inplace=True), nn.Linear(6, 3),
     )  # fmt: skip
-    fitted = fit_frozen(network, stripes(60, 0), replace(RECIPE, random="4.*,7.*"))
+    fitted = fit_frozen(Job(network, stripes(60, 0), replace(RECIPE, random="4.*,7.*")))
     assert set(fitted.guide.loc) == {"4.weight", "4.bias", "7.weight", "7.bias"}
     assert int(fitted.network[2].num_batches_tracked) == 0
     assert int(fitted.network[5].num_batches_tracked) == 3 * 2
@@ -123,32 +123,32 @@ class Inside(nn.Module):
 
 def test_a_head_that_overwrites_its_input_leaves_the_features_whole() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(36, 12), Inside())
-    frozen = freeze_trunk(network, stripes(60, 0), RECIPE)
-    before = frozen.train.images.clone()
-    fit_guide(frozen.head, frozen.train, frozen.recipe, watch=frozen.train)
-    assert torch.equal(frozen.train.images, before)
+    frozen = freeze_trunk(Job(network, stripes(60, 0), RECIPE))
+    before = frozen.job.train.images.clone()
+    fit_guide(replace(frozen.job, watch=frozen.job.train))
+    assert torch.equal(frozen.job.train.images, before)
 
 
 def test_views_are_the_elbo_of_as_many_images() -> None:
     train = stripes(60, 0)
     recipe = replace(RECIPE, epochs=8, views=4, augment="shift:1")
-    frozen = freeze_trunk(Net(), train, recipe, seed=1)
-    assert len(frozen.train) == 240
-    assert torch.equal(frozen.train.require_labels(), train.require_labels().repeat(4))
-    parts = frozen.train.images.split(60)
+    frozen = freeze_trunk(Job(Net(), train, recipe, seed=1))
+    assert len(frozen.job.train) == 240
+    assert torch.equal(frozen.job.train.require_labels(), train.require_labels().repeat(4))
+    parts = frozen.job.train.images.split(60)
     assert all(not torch.equal(part, parts[0]) for part in parts[1:])
-    assert (frozen.recipe.epochs, frozen.recipe.kl_weight) == (2, 4.0)
-    again = freeze_trunk(Net(), train, recipe, seed=1)
-    assert torch.equal(frozen.train.images, again.train.images)
+    assert (frozen.job.recipe.epochs, frozen.job.recipe.kl_weight) == (2, 4.0)
+    again = freeze_trunk(Job(Net(), train, recipe, seed=1))
+    assert torch.equal(frozen.job.train.images, again.job.train.images)
     # With equal views it is the fit of the images themselves, whatever their number.
-    same = FeatureSet("s", parts[0].repeat(4, 1), frozen.train.labels, train.classes)
+    same = FeatureSet("s", parts[0].repeat(4, 1), frozen.job.train.labels, train.classes)
     one = replace(recipe, epochs=1, freeze=False, views=1, augment="none", batch_size=240)
-    four = fit_guide(frozen.head, same, replace(one, kl_weight=4.0), seed=2)
+    four = fit_guide(Job(frozen.job.network, same, replace(one, kl_weight=4.0), seed=2))
     single = FeatureSet("s", parts[0], train.labels, train.classes)
-    alone = fit_guide(frozen.head, single, one, seed=2)
+    alone = fit_guide(Job(frozen.job.network, single, one, seed=2))
     first, other = four.history[0], alone.history[0]
     assert 4 * first.kl == pytest.approx(other.kl, rel=1e-6)
-    joined = replace(frozen, train=same).joined(four)
+    joined = frozen.joined(four)
     assert joined.history[0].kl == pytest.approx(other.kl, rel=1e-6)
     assert joined.history[0].elbo == pytest.approx(
         joined.history[0].log_likelihood - joined.history[0].kl, rel=1e-5
@@ -171,7 +171,7 @@ class NoCut(Net):
 )
 def test_networks_that_cannot_be_cut(network: nn.Module, random: str, words: str) -> None:
     with pytest.raises(ArchitectureError, match="--freeze: the network cannot be cut") as caught:
-        fit_frozen(network, stripes(30, 0), replace(RECIPE, random=random))
+        fit_frozen(Job(network, stripes(30, 0), replace(RECIPE, random=random)))
     assert words in str(caught.value)
 
 
@@ -182,7 +182,7 @@ def test_features_that_are_not_numbers() -> None:
     with torch.no_grad():
         network[0] = nn.Sequential(nn.Flatten(), Overflows())
     with pytest.raises(ArchitectureError, match="features that are not numbers"):
-        fit_frozen(network, train, RECIPE)
+        fit_frozen(Job(network, train, RECIPE))
 
 
 class Overflows(nn.Module):
@@ -217,12 +217,12 @@ def test_features_beyond_memory_are_mapped() -> None:
 
 def test_a_fit_to_mapped_features_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     train = stripes(60, 0)
-    plain = fit_frozen(Net(), train, RECIPE)
+    plain = fit_frozen(Job(Net(), train, RECIPE))
     monkeypatch.setattr(
         "nescio.inference.frozen.empty_features",
         lambda shape, dtype: empty_features(shape, dtype, most=0),
     )
-    mapped = fit_frozen(Net(), train, RECIPE)
+    mapped = fit_frozen(Job(Net(), train, RECIPE))
     assert all(torch.equal(plain.guide.loc[n], mapped.guide.loc[n]) for n in plain.guide.loc)
 
 
@@ -260,7 +260,7 @@ def test_every_kind_of_posterior_over_the_head(kind: str) -> None:
         return other
 
     recipe = replace(RECIPE, posterior=kind)
-    fitted = fit_frozen(network, train, recipe, again=again)
+    fitted = fit_frozen(Job(network, train, recipe, again=again))
     assert all(name.startswith("fc.") for name in fitted.guide.names)
     assert torch.equal(fitted.network.body[0].weight, network.body[0].weight)
     networks = SampledNetworks.prepare(

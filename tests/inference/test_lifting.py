@@ -15,6 +15,7 @@ from nescio.inference import (
     DEFAULT,
     BayesianNetwork,
     Categorical,
+    Job,
     LaplacePrior,
     LayeredPrior,
     NormalPrior,
@@ -74,7 +75,7 @@ def test_frozen_layers_stay_frozen() -> None:
     network[1].requires_grad_(False)
     before = network[1].weight.clone()
     assert list(random_parameters(network)) == ["3.weight", "3.bias"]
-    fitted = fit_guide(network, images(), RECIPE)
+    fitted = fit_guide(Job(network, images(), RECIPE))
     assert torch.equal(fitted.network[1].weight, before)
 
 
@@ -90,7 +91,7 @@ def test_frozen_layers_stay_frozen() -> None:
 def test_which_weights_are_random_is_a_choice(choice: str, names: list[str]) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2))
     assert list(random_parameters(network, choice)) == names
-    fitted = fit_guide(network, images(), replace(RECIPE, random=choice))
+    fitted = fit_guide(Job(network, images(), replace(RECIPE, random=choice)))
     assert list(fitted.guide.loc) == names
     # The others are ordinary weights, and trained.
     for name, parameter in fitted.network.named_parameters():
@@ -109,7 +110,7 @@ def test_normalisation_is_trained_but_not_random() -> None:
         nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)
     )
     assert set(random_parameters(network)) == {"0.weight", "0.bias", "4.weight", "4.bias"}
-    fitted = fit_guide(network, images(), RECIPE)
+    fitted = fit_guide(Job(network, images(), RECIPE))
     assert not torch.equal(fitted.network[1].weight, network[1].weight)
     assert int(fitted.network[1].num_batches_tracked) == 4
     assert int(network[1].num_batches_tracked) == 0
@@ -132,7 +133,7 @@ def test_networks_that_cannot_be_lifted() -> None:
 )
 def test_networks_that_do_not_fit(network: nn.Module, words: str) -> None:
     with pytest.raises(ArchitectureError, match=words):
-        fit_guide(network, images(), RECIPE)
+        fit_guide(Job(network, images(), RECIPE))
 
 
 def test_a_network_that_gives_nan() -> None:
@@ -140,7 +141,7 @@ def test_a_network_that_gives_nan() -> None:
     with torch.no_grad():
         network[1].bias[0] = torch.nan
     with pytest.raises(ArchitectureError, match="NaN"):
-        fit_guide(network, images(), RECIPE)
+        fit_guide(Job(network, images(), RECIPE))
 
 
 class Reads(nn.Module):
@@ -187,7 +188,7 @@ def test_every_kind_of_layer_is_lifted_and_trained(
     layer: nn.Module, form: Callable[[torch.Tensor], torch.Tensor], estimator: str
 ) -> None:
     network = Reads(layer, form)
-    fitted = fit_guide(network, images(), replace(RECIPE, estimator=estimator), seed=0)
+    fitted = fit_guide(Job(network, images(), replace(RECIPE, estimator=estimator), seed=0))
     names = list(random_parameters(network))
     assert any(name.startswith("layer.") for name in names)
     for name in names:
@@ -257,12 +258,12 @@ def test_networks_that_cannot_be_lifted_are_told_with_the_mend(
     network: nn.Module, words: str
 ) -> None:
     with pytest.raises(ArchitectureError, match=words):
-        fit_guide(network, images(), RECIPE)
+        fit_guide(Job(network, images(), RECIPE))
 
 
 def test_what_cannot_be_random_can_stay_deterministic() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 16), KeepsACopy())
-    fitted = fit_guide(network, images(), replace(RECIPE, random="1.*"))
+    fitted = fit_guide(Job(network, images(), replace(RECIPE, random="1.*")))
     assert list(fitted.guide.loc) == ["1.weight", "1.bias"]
     assert not torch.equal(fitted.network[2].weight, network[2].weight)
 
@@ -277,7 +278,7 @@ def test_control_flow_may_depend_on_the_images() -> None:
             x = x.flatten(1)
             return self.light(x) if float(x.mean()) > 0.5 else self.dark(x)
 
-    fitted = fit_guide(Branches(), images(), RECIPE)
+    fitted = fit_guide(Job(Branches(), images(), RECIPE))
     assert set(fitted.guide.loc) == {"dark.weight", "dark.bias", "light.weight", "light.bias"}
 
 

@@ -16,6 +16,7 @@ from nescio.inference import (
     BayesianNetwork,
     Dropout,
     FullNormal,
+    Job,
     KroneckerNormal,
     LowRank,
     MeanField,
@@ -170,7 +171,7 @@ def test_nuts_finds_a_normal() -> None:
 @pytest.mark.slow
 def test_hmc_finds_the_conjugate_posterior() -> None:
     data, mean, precision = regression(30)
-    fit = fit_posterior(line(), data, recipe("hmc:200", epochs=50), likelihood=First(), seed=1)
+    fit = fit_posterior(Job(line(), data, recipe("hmc:200", epochs=50), likelihood=First(), seed=1))
     assert isinstance(fit.guide, Mixture)
     assert fit.guide.members == 200
     draws = fit.guide.loc["1.weight"][:, 0]
@@ -189,7 +190,7 @@ def test_one_network_is_the_maximum_of_the_posterior_density() -> None:
     labels = (x[:, 0] > x[:, 1]).long()
     data = ImageSet("two", images, labels, ("a", "b"))
     settings = replace(RECIPE, epochs=150, batch_size=80, learning_rate=0.3, schedule="one-cycle")
-    guide = fit_guide(line(2), data, settings, learner=point).guide
+    guide = fit_guide(Job(line(2), data, settings), learner=point).guide
     theirs = LogisticRegression(C=2.0, fit_intercept=False, tol=1e-8).fit(x, labels).coef_[0]
     weights = guide.center()["1.weight"].detach()
     # Two rows with variance 1 each: their difference, which alone counts, has the variance 2,
@@ -230,7 +231,7 @@ def theirs_of(fit: Any, data: ImageSet, structure: str) -> Any:
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_laplace_in_full_is_laplace_torchs() -> None:
     data, network = laplace_case()
-    fit = fit_posterior(network, data, recipe("laplace", prior="normal:0.5"))
+    fit = fit_posterior(Job(network, data, recipe("laplace", prior="normal:0.5")))
     assert isinstance(fit.guide, FullNormal)
     theirs = theirs_of(fit, data, "full")
     found = fit.guide.root @ fit.guide.root.T
@@ -251,7 +252,7 @@ def test_laplace_in_full_is_laplace_torchs() -> None:
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_laplace_by_kronecker_factors_is_laplace_torchs() -> None:
     data, network = laplace_case()
-    fit = fit_posterior(network, data, recipe("laplace:kron", prior="normal:0.5"))
+    fit = fit_posterior(Job(network, data, recipe("laplace:kron", prior="normal:0.5")))
     guide = fit.guide
     assert isinstance(guide, KroneckerNormal)
     blocks = []
@@ -266,7 +267,7 @@ def test_laplace_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nescio.inference.laplace.find_spec", lambda _: None)
     told = Told()
     with pytest.raises(UsageError, match=r"pip install 'nescio\[laplace\]'"):
-        fit_posterior(small_network(), stripes(30, 0), recipe("laplace"), reporter=told)
+        fit_posterior(Job(small_network(), stripes(30, 0), recipe("laplace"), reporter=told))
     assert not told.tasks
 
 
@@ -305,14 +306,14 @@ def test_what_cannot_be_is_told_before_training(
     monkeypatch.setattr("nescio.inference.laplace.find_spec", lambda _: object())
     told = Told()
     with pytest.raises((UsageError, ArchitectureError), match=message):
-        fit_posterior(network(), stripes(30, 0), recipe(posterior, **changes), reporter=told)
+        fit_posterior(Job(network(), stripes(30, 0), recipe(posterior, **changes), reporter=told))
     assert not told.tasks
 
 
 def test_hmc_of_too_many_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nescio.inference.hmc.MOST_IMAGES", 20)
     with pytest.raises(UsageError, match="30 training images are too many"):
-        fit_posterior(small_network(), stripes(30, 0), recipe("hmc"))
+        fit_posterior(Job(small_network(), stripes(30, 0), recipe("hmc")))
 
 
 class Normed(nn.Module):
@@ -339,7 +340,7 @@ def normed(seed: int) -> nn.Module:
 
 
 def test_members_own_what_they_do_not_share() -> None:
-    fit = fit_posterior(normed(0), stripes(60, 0), recipe("ensemble:3"), again=normed, seed=1)
+    fit = fit_posterior(Job(normed(0), stripes(60, 0), recipe("ensemble:3"), again=normed, seed=1))
     guide = fit.guide
     assert isinstance(guide, Mixture)
     assert guide.members == 3
@@ -350,13 +351,15 @@ def test_members_own_what_they_do_not_share() -> None:
     weights = guide.loc["head.weight"]
     assert not torch.equal(weights[0], weights[1])
     assert [epoch.epoch for epoch in fit.history] == [1, 2, 3, 4, 5, 6]
-    again = fit_posterior(normed(0), stripes(60, 0), recipe("ensemble:3"), again=normed, seed=1)
+    again = fit_posterior(
+        Job(normed(0), stripes(60, 0), recipe("ensemble:3"), again=normed, seed=1)
+    )
     assert torch.equal(again.guide.tensors()["loc/head.weight"], weights)
 
 
 def test_mean_fields_side_by_side_are_mean_fields_each() -> None:
     settings = recipe("mean-field-ensemble:2", random="head")
-    fit = fit_posterior(normed(0), stripes(60, 0), settings, again=normed)
+    fit = fit_posterior(Job(normed(0), stripes(60, 0), settings, again=normed))
     guide = fit.guide
     assert isinstance(guide, Mixture)
     assert list(guide.raw_scale) == ["head.weight", "head.bias"]
@@ -393,11 +396,13 @@ def test_members_that_are_complete_survive_a_stop(at: int, members: int) -> None
     """Four steps a member: 60 images, batches of 32, two passes."""
     settings = recipe("ensemble:4")
     fit = fit_posterior(
-        small_network(),
-        stripes(60, 0),
-        settings,
-        reporter=Stop(at),
-        again=lambda _: small_network(),
+        Job(
+            small_network(),
+            stripes(60, 0),
+            settings,
+            reporter=Stop(at),
+            again=lambda _: small_network(),
+        )
     )
     assert isinstance(fit.guide, Mixture)
     assert fit.guide.members == members
@@ -406,24 +411,24 @@ def test_members_that_are_complete_survive_a_stop(at: int, members: int) -> None
 
 @pytest.mark.parametrize("posterior", ["swag:3", "hmc:20"])
 def test_a_stop_after_training_keeps_the_network(posterior: str) -> None:
-    fit = fit_posterior(small_network(), stripes(60, 0), recipe(posterior), reporter=Stop(4))
+    fit = fit_posterior(Job(small_network(), stripes(60, 0), recipe(posterior), reporter=Stop(4)))
     assert isinstance(fit.guide, Mixture)
     assert (fit.guide.members, fit.stopped) == (1, "interrupted")
 
 
 def test_dropout_is_trained_with_and_stored_as_it_is() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 3))
-    fit = fit_posterior(network, stripes(60, 0), recipe("dropout:0.3", random="head"))
+    fit = fit_posterior(Job(network, stripes(60, 0), recipe("dropout:0.3", random="head")))
     assert isinstance(fit.guide, Dropout)
     assert fit.guide.groups == {"3.weight": 1}
     assert list(fit.guide.names) == ["3.weight", "3.bias"]
     assert not fit.network[3]._forward_pre_hooks, "the network is as it was given"
-    plain = fit_posterior(network, stripes(60, 0), recipe("ensemble:2"))
+    plain = fit_posterior(Job(network, stripes(60, 0), recipe("ensemble:2")))
     assert not torch.equal(plain.guide.center()["3.weight"], fit.guide.loc["3.weight"])
 
 
 def test_swag_lets_only_random_weights_walk() -> None:
-    fit = fit_posterior(normed(0), stripes(60, 0), recipe("swag:4", random="head"))
+    fit = fit_posterior(Job(normed(0), stripes(60, 0), recipe("swag:4", random="head")))
     assert isinstance(fit.guide, LowRank)
     assert fit.guide.rank == 4
     assert list(fit.guide.names) == ["head.weight", "head.bias"]

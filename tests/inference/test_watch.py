@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import nescio
 from nescio.data import Dataset
-from nescio.inference import fit_guide
+from nescio.inference import Job, fit_guide
 from nescio.inference.watch import MOST_WATCHED, Watch
 
 
@@ -75,8 +75,8 @@ def test_watching_changes_nothing() -> None:
     train, kept = stripes(90, 0), stripes(30, 1)
     recipe = replace(QUICK, epochs=3)
     reporter = Statuses()
-    watched = fit_guide(small_network(), train, recipe, watch=kept, reporter=reporter)
-    alone = fit_guide(small_network(), train, recipe)
+    watched = fit_guide(Job(small_network(), train, recipe, watch=kept, reporter=reporter))
+    alone = fit_guide(Job(small_network(), train, recipe))
     for name, value in alone.guide.loc.items():
         assert torch.equal(value, watched.guide.loc[name])
     assert [epoch.accuracy for epoch in alone.history] == [None] * 3
@@ -97,6 +97,8 @@ def test_only_recipes_that_keep_calibration_images_show_any() -> None:
 
 def test_empty_sets_are_not_watched() -> None:
     nothing = stripes(3, 0).subset(torch.empty(0, dtype=torch.int64))
-    fitted = fit_guide(small_network(), stripes(30, 0), replace(QUICK, epochs=1), watch=nothing)
+    fitted = fit_guide(
+        Job(small_network(), stripes(30, 0), replace(QUICK, epochs=1), watch=nothing)
+    )
     assert fitted.history[0].accuracy is None
     assert fitted.history[0].elbo == pytest.approx(-fitted.history[0].loss)

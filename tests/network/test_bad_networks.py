@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import nescio
 from nescio.data import ImageSet
 from nescio.errors import ArchitectureError
-from nescio.inference import fit_frozen, fit_guide, random_parameters
+from nescio.inference import Job, fit_frozen, fit_guide, random_parameters
 from nescio.network import check_fit
 
 ONCE = replace(QUICK, epochs=1)
@@ -74,7 +74,7 @@ def test_outputs_that_are_no_logits(
     fit: Callable[..., object], form: Callable[[Tensor], object], words: str
 ) -> None:
     with pytest.raises(ArchitectureError) as told:
-        fit(Gives(form), stripes(30, 0), FREEZE if fit is fit_frozen else ONCE)
+        fit(Job(Gives(form), stripes(30, 0), FREEZE if fit is fit_frozen else ONCE))
     assert words in str(told.value)
 
 
@@ -93,15 +93,15 @@ class Complex(nn.Module):
 @pytest.mark.parametrize("choice", ["all", "head", "turn"])
 def test_complex_weights_are_told(choice: str) -> None:
     with pytest.raises(ArchitectureError, match=r"parameter 'turn' is complex, and .* freeze it"):
-        fit_guide(Complex(), stripes(30, 0), replace(ONCE, random=choice))
+        fit_guide(Job(Complex(), stripes(30, 0), replace(ONCE, random=choice)))
 
 
 def test_complex_weights_may_be_frozen(tmp_path: object) -> None:
     network = Complex()
     network.turn.requires_grad_(False)
-    fitted = fit_guide(network, stripes(30, 0), replace(ONCE, random="all"))
+    fitted = fit_guide(Job(network, stripes(30, 0), replace(ONCE, random="all")))
     assert list(fitted.guide.loc) == ["fc.weight", "fc.bias"]
-    frozen = fit_frozen(Complex(), stripes(30, 0), FREEZE)
+    frozen = fit_frozen(Job(Complex(), stripes(30, 0), FREEZE))
     assert frozen.network.turn.dtype == torch.complex64
 
 
@@ -145,12 +145,14 @@ def test_a_head_tied_to_the_trunk_cannot_be_cut_off() -> None:
     labels = torch.arange(72) % 36
     train = ImageSet("s", train.images, labels, tuple(map(str, range(36))))
     with pytest.raises(ArchitectureError, match="--freeze: the network cannot be cut"):
-        fit_frozen(network, train, replace(FREEZE, random="1.weight"))
+        fit_frozen(Job(network, train, replace(FREEZE, random="1.weight")))
 
 
 def test_a_network_without_parameters() -> None:
     with pytest.raises(ArchitectureError, match="no trainable weight that could become random"):
-        fit_frozen(nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(3)), stripes(30, 0), FREEZE)
+        fit_frozen(
+            Job(nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(3)), stripes(30, 0), FREEZE)
+        )
 
 
 def test_several_inputs_are_told_before_a_trunk_is_cut() -> None:
@@ -159,7 +161,7 @@ def test_several_inputs_are_told_before_a_trunk_is_cut() -> None:
             return x * mask
 
     with pytest.raises(ArchitectureError, match="'mask'; a network is given one batch"):
-        fit_frozen(Two(), stripes(30, 0), FREEZE)
+        fit_frozen(Job(Two(), stripes(30, 0), FREEZE))
 
 
 class Norms(nn.Module):
@@ -176,7 +178,7 @@ class Norms(nn.Module):
 def test_frozen_normalisation_keeps_its_statistics() -> None:
     network = Norms()
     network.body.requires_grad_(False)
-    fitted = fit_guide(network, stripes(60, 0), ONCE, watch=stripes(30, 1))
+    fitted = fit_guide(Job(network, stripes(60, 0), ONCE, watch=stripes(30, 1)))
     assert torch.equal(fitted.network.body[1].running_mean, network.body[1].running_mean)
     assert int(fitted.network.body[1].num_batches_tracked) == 0
     assert int(fitted.network.free.num_batches_tracked) == 2

@@ -3,12 +3,13 @@ import math
 import pytest
 import torch
 from tests_support import Told
-from torch import nn
+from torch import Tensor, nn
 
 import nescio
 from nescio.data import Dataset
 from nescio.errors import ArchitectureError, OutOfMemoryError
 from nescio.inference import MeanField, Mixture
+from nescio.network import Cut, named_tensors
 from nescio.prediction import SampledNetworks, forced_labels, sampling, stream_logits
 from nescio.randomness import Stream, generator
 
@@ -20,7 +21,7 @@ def test_a_few_networks_run_once_each_however_many_are_asked_for() -> None:
     guide = Mixture({"1.weight": weights})
     images = torch.arange(20, dtype=torch.uint8).view(5, 1, 2, 2)
     networks = SampledNetworks.prepare(network, guide, images, classes=2, seed=0)
-    networks.cut.head.register_forward_hook(lambda *_: runs.append(1))
+    networks.trunk.cut.head.register_forward_hook(lambda *_: runs.append(1))
     told = Told()
     logits = torch.cat(list(stream_logits(networks, images, 8, reporter=told)), 1)
     assert len(runs) == 3
@@ -34,6 +35,102 @@ def test_a_few_networks_run_once_each_however_many_are_asked_for() -> None:
     with torch.no_grad(), told.task("", None, "") as task:
         rest = networks.logits(networks.features(images), range(2, 8), task)
     assert torch.equal(rest, logits[2:])
+
+
+class Nested(nn.Module):
+    """A body with statistics of its own, and a head that overwrites what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.ReLU(inplace=True), nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten()
+        )
+        self.fc = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(48, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(x))
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(
+        nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten()),
+        nn.Sequential(nn.Linear(48, 5), nn.ReLU(), nn.Sequential(nn.Linear(5, 2))),
+    )
+
+
+def convolved() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 2), nn.Flatten(), nn.Linear(18, 2)
+    )
+
+
+def mean_fields(network: nn.Module, random: list[str], members: int = 3) -> Mixture:
+    """Members that differ in every weight and statistic, random in a few."""
+    draws = torch.Generator().manual_seed(1)
+    own = {
+        name: torch.rand((members, *value.shape), generator=draws) + 0.1
+        for name, value in named_tensors(network).items()
+        if value.is_floating_point()
+    }
+    return Mixture(own, {name: torch.full_like(own[name], -2.0) for name in random})
+
+
+@pytest.mark.parametrize(
+    ("network", "random"),
+    [
+        (Nested(), ["fc.1.weight", "fc.1.bias"]),
+        (plain(), ["1.2.0.weight", "1.2.0.bias"]),
+        (plain(), ["1.2.0.bias"]),  # the head has a weight that is a member's, not random
+        (convolved(), ["2.weight", "4.weight"]),
+    ],
+)
+def test_what_members_do_not_vary_in_runs_once_for_each(
+    network: nn.Module, random: list[str]
+) -> None:
+    network.eval()
+    guide = mean_fields(network, random)
+    images = torch.arange(8 * 36, dtype=torch.uint8).view(8, 1, 6, 6)
+    networks = SampledNetworks.prepare(network, guide, images, classes=2, seed=4, batch_size=3)
+    runs: list[int] = []
+    head_runs: list[int] = []
+    assert networks.trunk.cut.trunk is not None
+    first = next(m for m in networks.trunk.cut.trunk.modules() if isinstance(m, nn.Conv2d))
+    first.register_forward_hook(lambda _, given, __: runs.append(len(given[0])))
+    networks.trunk.cut.head.register_forward_hook(lambda *_: head_runs.append(1))
+    (logits,) = stream_logits(networks, images, 8)
+    assert sum(runs) == 3 * len(images)  # members, however many networks
+    assert len(head_runs) == 8 * 3  # networks times batches
+    draw = guide.sampler()
+    for s in range(8):
+        weights = draw(generator(4, Stream.PREDICTION, s), s)
+        whole = torch.func.functional_call(network, weights, (images.float() / 255,))
+        torch.testing.assert_close(logits[s], whole, rtol=1e-5, atol=1e-5)
+    with torch.no_grad(), Told().task("", None, "") as task:
+        rest = networks.logits(networks.features(images)[2:5], range(4, 7), task)
+    torch.testing.assert_close(rest, logits[4:7, 2:5])
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(4, 4)
+        self.fc = nn.Linear(4, 4)
+        self.fc.bias = self.one.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.one(x.flatten(1)))
+
+
+def test_a_weight_that_trunk_and_head_share_reaches_both() -> None:
+    network = Tied().eval()
+    guide = mean_fields(network, ["fc.weight"])
+    images = torch.arange(20, dtype=torch.uint8).view(5, 1, 2, 2)
+    networks = SampledNetworks.prepare(network, guide, images, classes=4, seed=0)
+    (logits,) = stream_logits(networks, images, 4)
+    for s in range(4):
+        weights = guide.sampler()(generator(0, Stream.PREDICTION, s), s)
+        whole = torch.func.functional_call(network, weights, (images.float() / 255,))
+        torch.testing.assert_close(logits[s], whole)
 
 
 def test_batches_do_not_change_the_answer(
@@ -195,6 +292,6 @@ def test_a_lack_of_memory_says_what_to_lower(
     def too_much(*_: object) -> torch.Tensor:
         return torch.empty(2**55)  # more than any address space holds
 
-    monkeypatch.setattr(sampling.Cut, "logits", too_much)
+    monkeypatch.setattr(Cut, "logits", too_much)
     with pytest.raises(OutOfMemoryError, match="out of memory while predicting; lower --samples"):
         classifier.predict_samples(torch.zeros(2, 6, 6, dtype=torch.uint8), samples=2)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pages import Page
-from studies import HISTORY, RECORD, made_study, png, with_rule
+from studies import HISTORY, RECORD, made_study, png, share, with_rule
 
 import nescio
 from nescio.classifier import make_study
@@ -114,6 +114,49 @@ def test_the_confusion_matrix(study: Study) -> None:
     assert ">I don\u2019t know</th>" in table
 
 
+def figures_by_class(html: str) -> tuple[bool, list[list[str]]]:
+    """Whether the table is unfolded, and the text of its cells, row by row."""
+    table = html[: html.index("</table>", html.index('<table class="figures">'))]
+    fold = re.findall(r'<details class="more"( open)?>', table)[-1]
+    body = table[table.rindex("<tbody>") :]
+    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in body.split("<tr>")[1:]]
+    return bool(fold), [[re.sub(r"<[^>]*>", "", cell) for cell in row] for row in cells]
+
+
+def test_every_class_has_its_figures_the_worst_first(study: Study) -> None:
+    unfolded, rows = figures_by_class(render_report(study))
+    assert unfolded
+    assert sorted(row[0] for row in rows) == sorted(study.classes)
+    labels, forced, own = study.test.labels, study.test.forced, study.test.answers[0]
+    assert labels is not None
+    shares = []
+    for name, n, right, refused, wrong in rows:
+        here = labels == study.classes.index(name)
+        total, hit = int(here.sum()), int((here & (forced == labels)).sum())
+        answered = here & own.accepted
+        missed = int((answered & (own.top != labels)).sum())
+        assert n == str(total)
+        assert right == share(hit, total).percent(1)
+        assert refused == share(total - int(answered.sum()), total).percent(1)
+        assert wrong == share(missed, int(answered.sum())).percent(1)
+        shares.append(hit / total)
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 1
+
+
+def test_figures_of_many_classes_begin_folded() -> None:
+    unfolded, rows = figures_by_class(render_report(made_study(tuple("abcdefghijklmnopqrstu"))))
+    assert (unfolded, len(rows)) == (False, 21)
+
+
+def test_figures_of_a_class_of_which_nothing_is_known() -> None:
+    study = made_study(("a", "b"), refused=2.0)
+    _, rows = figures_by_class(render_report(replace(study, classes=("c", "a", "b"), test=replace(
+        study.test, labels=study.test.labels + 1))))  # fmt: skip
+    assert rows[-1] == ["c", "0", *["\u2013"] * 3]
+    assert all(row[3].startswith("100.0 %") and row[4] == "\u2013" for row in rows[:2])
+
+
 def test_galleries_show_what_is_refused_and_why(page: Page, study: Study) -> None:
     for heading in (
         "Answered, but wrong",
@@ -126,7 +169,7 @@ def test_galleries_show_what_is_refused_and_why(page: Page, study: Study) -> Non
         assert heading in page.text
     assert "between left and top" in page.text
     assert "nearest to" in page.text
-    assert len(page.of("img")) == len(page.of("summary")) - 3
+    assert len(page.of("img")) == len(page.of("summary")) - 4
     medians = [tag["aria-label"] or "" for tag in page.of("div") if tag.get("class") == "votes"]
     assert len(medians) == len(page.of("img"))
     assert all("Highest medians: " in words for words in medians)

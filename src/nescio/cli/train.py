@@ -82,7 +82,8 @@ def train(
         What is kept of the uncertainty in the weights; docs/how-to/posteriors.md compares all.
         mean-field: an independent Normal for each random weight. low-rank:8: weights vary together
         along eight directions, too. ivon: a mean field by variational online Newton. laplace,
-        laplace:kron: a Normal from the curvature at the trained weights (needs nescio[laplace]).
+        laplace:kron: a Normal from the curvature at the trained weights (needs nescio[laplace]);
+        above 4,096 random weights laplace:kron alone.
         swag:20: a Normal from 20 snapshots of further training. dropout:0.2: that share of inputs
         dropped. ensemble:5: five ordinary networks from five seeds. mean-field-ensemble:5: five
         mean fields. hmc:200: networks drawn by NUTS, for at most 2,000 random weights and 2,000

@@ -93,35 +93,17 @@ def shapes(count: int, preprocessing: Preprocessing, seed: int = 0) -> ImageSet:
 
 
 def novel_shapes(count: int, preprocessing: Preprocessing, seed: int = 0) -> ImageSet:
-    """Shapes of :data:`nescio.data.outlines.NOVEL`, otherwise as in :func:`shapes`.
-
-    Args:
-        count: ``N``.
-        preprocessing: Their shape.
-        seed: Of all that varies; the first images do not depend on ``count``.
-    """
+    """Shapes of :data:`nescio.data.outlines.NOVEL`; all else is as in :func:`shapes`."""
     return _drawn("shapes-novel", NOVEL, count, preprocessing, (seed, UNSEEN))
 
 
 def striped_shapes(count: int, preprocessing: Preprocessing, seed: int = 0) -> ImageSet:
-    """As :func:`shapes`, filled with stripes of the fill and of a colour between it and behind.
-
-    Args:
-        count: ``N``.
-        preprocessing: Their shape.
-        seed: Of all that varies; the first images do not depend on ``count``.
-    """
+    """As :func:`shapes`, filled with stripes of the fill and of a colour between it and behind."""
     return _drawn("shapes-striped", KNOWN, count, preprocessing, (seed, TEXTURED))
 
 
 def mixed_shapes(count: int, preprocessing: Preprocessing, seed: int = 0) -> MixedShapes:
-    """Shapes between every two classes, in turn; how far between is uniform.
-
-    Args:
-        count: ``N``.
-        preprocessing: Their shape.
-        seed: Of all that varies; the first images do not depend on ``count``.
-    """
+    """As :func:`shapes`, between every two classes, in turn; how far between is uniform."""
     draws = _draws(count, preprocessing, (seed, MIXED))
     pairs = torch.tensor(list(combinations(range(len(KNOWN)), 2)))
     parents = pairs[torch.arange(count) % len(pairs)]

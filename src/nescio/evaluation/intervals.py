@@ -22,6 +22,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def complement(self) -> Interval:
+        """Of the share of all others, where this is a share."""
+        return Interval(1 - self.value, 1 - self.high, 1 - self.low)
+
     def to_json(self) -> dict[str, float]:
         """``{"value": v, "low": l, "high": h}``."""
         return {"value": self.value, "low": self.low, "high": self.high}

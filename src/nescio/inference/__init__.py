@@ -1,12 +1,12 @@
 """Bayesian inference for networks: model, guide, ELBO, and the fit.
 
 Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`scale`, :mod:`posterior`,
-:mod:`guide`, :mod:`elbo`, :mod:`balance`, :mod:`recipe`, :mod:`watch`, :mod:`learner`,
-:mod:`fit`, :mod:`frozen`;
+:mod:`guide`, :mod:`elbo`, :mod:`balance`, :mod:`recipe`, :mod:`job`, :mod:`fitted`, :mod:`watch`,
+:mod:`learner`, :mod:`fit`, :mod:`frozen`;
 then, for what makes it fast, :mod:`engine`, :mod:`estimators`, :mod:`site`, :mod:`noise`; then the
 other kinds of posterior: :mod:`choice` (their names), :mod:`methods` (how each is fitted), their
 forms (:mod:`lowrank`, :mod:`mixture`, :mod:`dropout`, :mod:`gaussian`), and what
-fits them (:mod:`point`, :mod:`job`, :mod:`ensemble`, :mod:`swag`, :mod:`ivon`, :mod:`hmc`,
+fits them (:mod:`point`, :mod:`head`, :mod:`ensemble`, :mod:`swag`, :mod:`ivon`, :mod:`hmc`,
 :mod:`laplace`). Each of prior, likelihood and posterior is a protocol with small implementations
 and can be replaced alone.
 """
@@ -15,10 +15,12 @@ from nescio.inference.balance import tell_imbalance
 from nescio.inference.choice import KINDS, Choice, parse_posterior
 from nescio.inference.dropout import Dropout
 from nescio.inference.elbo import Elbo, estimate_elbo
-from nescio.inference.fit import Epoch, Fit, fit_guide
+from nescio.inference.fit import fit_guide
+from nescio.inference.fitted import Epoch, Fit
 from nescio.inference.frozen import Frozen, fit_frozen, freeze_trunk
 from nescio.inference.gaussian import FullNormal, KroneckerNormal
 from nescio.inference.guide import Guide, MeanField
+from nescio.inference.job import Job
 from nescio.inference.likelihood import Categorical, Likelihood, Weighted
 from nescio.inference.lowrank import LowRank
 from nescio.inference.methods import FAMILIES, fit_posterior
@@ -53,6 +55,7 @@ __all__ = [
     "Frozen",
     "FullNormal",
     "Guide",
+    "Job",
     "KroneckerNormal",
     "LaplacePrior",
     "LayeredPrior",

@@ -16,16 +16,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from nescio.inference.posterior import (
-    Draw,
-    Misfit,
-    Shapes,
-    count,
-    group,
-    grouped,
-    in_order,
-    require_shape,
-)
+from nescio.inference.posterior import Draw, Misfit, Shapes, count, fitting, group, grouped
 from nescio.inference.scale import ScaleMap
 from nescio.network import channels_last
 
@@ -51,6 +42,7 @@ class Dropout:
 
     family = "dropout"
     distinct = None
+    fixed = ()
 
     def __init__(self, loc: Mapping[str, Tensor], groups: Mapping[str, int], rate: float) -> None:
         self.loc = {name: value.detach().clone() for name, value in loc.items()}
@@ -98,8 +90,8 @@ class Dropout:
         Raises:
             Misfit: They do not fit it, or each other.
         """
-        loc, groups, rate = group(tensors, "loc"), group(tensors, "groups"), tensors.get(RATE)
-        order = in_order(loc, shapes)
+        loc = fitting(tensors, shapes, loc=())["loc"]
+        groups, rate = group(tensors, "groups"), tensors.get(RATE)
         if rate is None or rate.ndim or not 0 < float(rate) < 1:
             raise Misfit(RATE)
         for name, number in groups.items():
@@ -108,11 +100,7 @@ class Dropout:
                 raise Misfit(f"groups/{name}")
             if int(number) < 1 or shape[0] % int(number):
                 raise Misfit(f"groups/{name}")
-        return Dropout(
-            {n: require_shape("loc", n, loc[n], shapes[n]) for n in order},
-            {n: int(groups[n]) for n in order if n in groups},
-            float(rate),
-        )
+        return Dropout(loc, {n: int(groups[n]) for n in loc if n in groups}, float(rate))
 
     def to(self, device: torch.device) -> Dropout:
         """A copy on ``device``."""

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from nescio.errors import DivergenceError
 from nescio.inference.choice import Choice
-from nescio.inference.fit import Epoch, Fit
+from nescio.inference.fit import fit_guide
+from nescio.inference.fitted import Epoch, Fit
 from nescio.inference.guide import MeanField
-from nescio.inference.job import Job, settle
+from nescio.inference.head import settle
+from nescio.inference.job import Job
 from nescio.inference.learner import LearnerOf, mean_field
 from nescio.inference.mixture import Mixture
 from nescio.inference.point import point
@@ -42,7 +44,7 @@ def _fit_members(job: Job, count: int, learner: LearnerOf) -> Fit:
     fits: list[Fit] = []
     for number in range(count):
         try:
-            fits.append(job.member(number).fit(learner))
+            fits.append(fit_guide(job.member(number), learner))
         except (KeyboardInterrupt, DivergenceError) as error:
             if not fits:
                 raise

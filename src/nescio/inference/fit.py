@@ -5,116 +5,44 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nescio.data import ImageSet, parse_augmentation, to_float
+from nescio.data import parse_augmentation, to_float
 from nescio.devices import explain_memory
 from nescio.errors import DataError, DivergenceError
 from nescio.inference.balance import balanced_order, class_weights
 from nescio.inference.engine import EngineOptions
 from nescio.inference.estimators import Estimator, suitable_estimator
+from nescio.inference.fitted import Epoch, Fit
+from nescio.inference.job import Job
 from nescio.inference.learner import Learner, LearnerOf, Terms, mean_field
-from nescio.inference.likelihood import Categorical, Likelihood, Weighted
-from nescio.inference.model import BayesianNetwork, random_parameters
+from nescio.inference.likelihood import Likelihood, Weighted
+from nescio.inference.model import random_parameters
 from nescio.inference.posterior import Posterior
-from nescio.inference.prior import Prior, parse_prior
 from nescio.inference.recipe import Recipe
 from nescio.inference.watch import Watch
 from nescio.network import check_fit, check_lifting, check_weights, lay_out, train_mode
-from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, derive, generator
 
 CHECK_EVERY = 100
 """Steps between two looks at whether the loss is finite; each look waits for the device."""
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass over the training images showed; all per image, in nats.
-
-    Attributes:
-        epoch: 1 for the first.
-        elbo: ``log_likelihood - kl_weight * kl``; the loss with the other sign.
-        log_likelihood: E_q[log p(y | x, w)].
-        kl: KL(q || p), divided by the images that each step speaks for.
-        seconds: How long the pass took.
-        accuracy: Of the network at the guide's means on images that are watched, if any.
-    """
-
-    epoch: int
-    elbo: float
-    log_likelihood: float
-    kl: float
-    seconds: float
-    accuracy: float | None = None
-
-    @property
-    def loss(self) -> float:
-        """The figure that the article prints after each pass."""
-        return -self.elbo
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A fitted posterior.
-
-    Attributes:
-        network: The network; its parameters that are not random hold their fitted
-            values, the random ones are to be drawn from ``guide``.
-        guide: The fitted posterior.
-        history: One entry for each complete pass.
-        stopped: Why training ended before the last pass, or ``None``.
-        diagnostics: Figures that tell whether it can be trusted, where its method has any.
-    """
-
-    network: nn.Module
-    guide: Posterior
-    history: tuple[Epoch, ...]
-    stopped: Literal["diverged", "interrupted"] | None = None
-    diagnostics: Mapping[str, float] = field(default_factory=dict)
-
-
-def fit_guide(
-    network: nn.Module,
-    train: ImageSet,
-    recipe: Recipe,
-    *,
-    learner: LearnerOf = mean_field,
-    prior: Prior | None = None,
-    likelihood: Likelihood | None = None,
-    seed: int = 0,
-    device: torch.device | None = None,
-    precision: torch.dtype = torch.float32,
-    compiled: bool = False,
-    watch: ImageSet | None = None,
-    reporter: Reporter = SILENT,
-) -> Fit:
-    """Fit a posterior over the weights of ``network`` by gradient steps: a mean field, or another.
+def fit_guide(job: Job, learner: LearnerOf = mean_field) -> Fit:
+    """Fit a posterior over the weights of a network by gradient steps: a mean field, or another.
 
     The same seed gives the same fit on the same machine. PyTorch's global random
-    state is as it was afterwards, and ``network`` itself is not changed.
+    state is as it was afterwards, and the network itself is not changed.
 
     Args:
-        network: Any module from ``(n, K, H, W)`` to logits ``(n, C)``.
-        train: Labelled images.
-        recipe: How to fit.
+        job: What to fit, and how; its ``recipe.posterior`` is not looked at.
         learner: Makes what the steps train, see :mod:`nescio.inference.learner`.
-        prior: Instead of the one that the recipe names.
-        likelihood: Instead of the categorical one.
-        seed: Of the initialisation, the shuffling and the weight noise.
-        device: Where to compute; the CPU when ``None``.
-        precision: Of the products in the network; weights, gradients and their sums are
-            float32 in any case, and the Pyro engine computes all in float32.
-        compiled: Whether to compile the network (:func:`torch.compile`) for the fast
-            engine; where that fails, the reporter is told and the fit goes on without.
-        watch: Labelled images whose accuracy is shown after each pass; nothing is chosen by it.
-        reporter: Told of each pass.
 
     Returns:
         The fit. When the loss stopped being finite, or Ctrl-C came, after at least
@@ -128,40 +56,41 @@ def fit_guide(
         DivergenceError: The loss was not finite within the first pass.
         KeyboardInterrupt: Within the first pass.
     """
+    train, device = job.train, job.device
     if len(train) == 0:
         raise DataError(f"{train.name}: no image to train on")
-    device = device or torch.device("cpu")
     with (
         explain_memory("training", "lower --batch-size or --image-size, or take a smaller network"),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
     ):
         # Weights in half precision would lose the steps that they are to make.
-        network = lay_out(copy.deepcopy(network).float().to(device))
+        network = lay_out(copy.deepcopy(job.network).float().to(device))
         check_weights(network)
         few = to_float(train.images[:2].to(device))
         check_fit(network, few, len(train.classes))
-        check_lifting(network, random_parameters(network, recipe.random), few)
-        torch.manual_seed(derive(seed, Stream.WEIGHT_NOISE))
-        run = _Run(
-            network,
-            train,
-            recipe,
-            learner=learner,
-            prior=prior or parse_prior(recipe.prior),
-            likelihood=_balanced(likelihood or Categorical(), recipe, train),
-            seed=seed,
-            device=device,
-            options=EngineOptions(
-                kl_weight=recipe.kl_weight,
-                analytic_kl=recipe.analytic_kl,
-                precision=precision,
-                estimator=_estimator(recipe, network),
-                compiled=compiled,
-                reporter=reporter,
-                generator=torch.Generator(device).manual_seed(derive(seed, Stream.WEIGHT_NOISE)),
-            ),
-        )
-        return run.all_epochs(Watch.of(watch) if watch else None, reporter)
+        check_lifting(network, random_parameters(network, job.recipe.random), few)
+        torch.manual_seed(derive(job.seed, Stream.WEIGHT_NOISE))
+        run = _Run(replace(job, network=network, likelihood=_balanced(job)), learner)
+        return run.all_epochs()
+
+
+def _balanced(job: Job) -> Likelihood:
+    if job.recipe.balance != "weighted":
+        return job.likelihood
+    weights = class_weights(job.train.require_labels(), len(job.train.classes))
+    return Weighted(job.likelihood, weights)
+
+
+def _engine_options(job: Job) -> EngineOptions:
+    return EngineOptions(
+        kl_weight=job.recipe.kl_weight,
+        analytic_kl=job.recipe.analytic_kl,
+        precision=job.precision,
+        estimator=_estimator(job.recipe, job.network),
+        compiled=job.compiled,
+        reporter=job.reporter,
+        generator=torch.Generator(job.device).manual_seed(derive(job.seed, Stream.WEIGHT_NOISE)),
+    )
 
 
 def _estimator(recipe: Recipe, network: nn.Module) -> Estimator:
@@ -170,12 +99,6 @@ def _estimator(recipe: Recipe, network: nn.Module) -> Estimator:
     if recipe.engine == "pyro":
         return "shared"
     return suitable_estimator(network, random_parameters(network, recipe.random))
-
-
-def _balanced(likelihood: Likelihood, recipe: Recipe, train: ImageSet) -> Likelihood:
-    if recipe.balance != "weighted":
-        return likelihood
-    return Weighted(likelihood, class_weights(train.require_labels(), len(train.classes)))
 
 
 @dataclass(frozen=True)
@@ -200,50 +123,32 @@ class _DivergedError(Exception):
 class _Run:
     """One run of stochastic variational inference: the moving parts, kept together."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        train: ImageSet,
-        recipe: Recipe,
-        *,
-        learner: LearnerOf,
-        prior: Prior,
-        likelihood: Likelihood,
-        seed: int,
-        device: torch.device,
-        options: EngineOptions,
-    ) -> None:
-        self.recipe = recipe
-        self.network = train_mode(network)
-        self.images = train.images.to(device)
-        self.labels = train.require_labels().to(device)
-        self.shuffler = generator(seed, Stream.SHUFFLE)
-        self.augmenter = generator(seed, Stream.AUGMENT)
-        self.augmentation = parse_augmentation(recipe.augment)
-        self.bayesian = BayesianNetwork(
-            network,
-            prior,
-            likelihood,
-            len(train),
-            random=recipe.random,
-            scale_likelihood=recipe.scale_likelihood,
-        )
-        start = generator(seed, Stream.START)
-        self.learner: Learner = learner(self.bayesian, recipe, options, start)
+    def __init__(self, job: Job, learner: LearnerOf) -> None:
+        self.recipe, self.reporter = job.recipe, job.reporter
+        self.network = train_mode(job.network)
+        self.images = job.train.images.to(job.device)
+        self.labels = job.train.require_labels().to(job.device)
+        self.watch = Watch.of(job.watch) if job.watch else None
+        self.shuffler = generator(job.seed, Stream.SHUFFLE)
+        self.augmenter = generator(job.seed, Stream.AUGMENT)
+        self.augmentation = parse_augmentation(self.recipe.augment)
+        self.bayesian = job.bayesian(self.network)
+        start = generator(job.seed, Stream.START)
+        self.learner: Learner = learner(self.bayesian, self.recipe, _engine_options(job), start)
         self.fixed = [
             parameter
-            for name, parameter in network.named_parameters()
+            for name, parameter in self.network.named_parameters()
             if parameter.requires_grad and name not in self.bayesian.priors
         ]
-        self.optimisers = self.learner.optimisers(self.fixed, recipe.learning_rate)
-        self.schedulers = [self._scheduler(each, len(train)) for each in self.optimisers]
+        self.optimisers = self.learner.optimisers(self.fixed, self.recipe.learning_rate)
+        self.schedulers = [self._scheduler(each, len(self.images)) for each in self.optimisers]
 
-    def all_epochs(self, watch: Watch | None, reporter: Reporter) -> Fit:
+    def all_epochs(self) -> Fit:
         kept = self._state(())
         steps = self.recipe.steps_per_epoch(len(self.images))
         passes = self.recipe.passes(len(self.images))
         try:
-            with reporter.task("training", steps * passes, "steps") as task:
+            with self.reporter.task("training", steps * passes, "steps") as task:
                 for epoch in range(1, passes + 1):
                     start = time.perf_counter()
                     totals = self._zeros(4)
@@ -255,8 +160,10 @@ class _Run:
                     # The last step may have ruined a state whose loss was still finite.
                     _check_finite(totals + self._probe(batch))
                     shown = _summary(epoch, totals, time.perf_counter() - start)
-                    kept = self._state((*kept.history, self._watched(shown, watch)))
-                    task.advance(0, _status(kept.history[-1], passes, watch, self.learner.terms))
+                    kept = self._state((*kept.history, self._watched(shown)))
+                    task.advance(
+                        0, _status(kept.history[-1], passes, self.watch, self.learner.terms)
+                    )
             return self._fit(kept.history)
         except _DivergedError:
             return self._stopped(kept, "diverged")
@@ -310,12 +217,12 @@ class _Run:
         sums = [value.sum() for value in (fits, *self.learner.parameters(), *self.fixed)]
         return torch.stack(sums).sum() * 0.0 + self._zeros(1)
 
-    def _watched(self, epoch: Epoch, watch: Watch | None) -> Epoch:
+    def _watched(self, epoch: Epoch) -> Epoch:
         """With the accuracy on what is watched: for people to see, nothing is chosen by it."""
-        if watch is None:
+        if self.watch is None:
             return epoch
-        size = self.recipe.batch_size
-        return replace(epoch, accuracy=watch.accuracy(self.network, self.learner.center(), size))
+        center, size = self.learner.center(), self.recipe.batch_size
+        return replace(epoch, accuracy=self.watch.accuracy(self.network, center, size))
 
     def _scheduler(
         self, optimiser: torch.optim.Optimizer, size: int

@@ -36,15 +36,14 @@ from nescio.data import (
 from nescio.data.features import empty_features
 from nescio.devices import explain_memory, lowered
 from nescio.errors import ArchitectureError, DataError
-from nescio.inference.fit import Fit
-from nescio.inference.likelihood import Likelihood
+from nescio.inference.fitted import Fit
+from nescio.inference.job import Job
 from nescio.inference.methods import fit_posterior
 from nescio.inference.model import random_parameters
-from nescio.inference.prior import Prior
 from nescio.inference.recipe import Recipe
 from nescio.inference.watch import Watch
 from nescio.network import check_fit, cut_network, lay_out
-from nescio.progress import SILENT, Reporter, Task
+from nescio.progress import Task
 from nescio.randomness import Stream, generator
 
 BATCH_SIZE = 512
@@ -57,25 +56,15 @@ class Frozen:
 
     Attributes:
         network: The whole network, on the device, its trunk frozen.
-        head: What is fitted; its parameters have the names that they have in the network.
-        train: The features of the training images, view after view.
-        watch: The features of images that are watched, if any.
-        recipe: How to fit the head to the features.
-        weight: How many times more than asked for the KL weighs in that recipe.
+        job: The head, whose parameters have the names that they have in the network; the
+            features of the training images, view after view, and of those that are watched;
+            and how to fit the one to the other.
+        weight: How many times more than asked for the KL weighs in that job's recipe.
     """
 
     network: nn.Module
-    head: nn.Module
-    train: FeatureSet
-    watch: FeatureSet | None
-    recipe: Recipe
+    job: Job
     weight: int
-
-    def head_of(self, network: nn.Module) -> nn.Module:
-        """The head of another network that differs in its weights alone."""
-        head, other = copy.deepcopy(self.head), network.state_dict()
-        head.load_state_dict({name: other[name] for name in head.state_dict()})
-        return head
 
     def joined(self, fitted: Fit) -> Fit:
         """The fit of the head as one of the whole network."""
@@ -84,76 +73,22 @@ class Frozen:
         return replace(fitted, network=self.network.eval(), history=history)
 
 
-def fit_frozen(
-    network: nn.Module,
-    train: ImageSet,
-    recipe: Recipe,
-    *,
-    again: Callable[[int], nn.Module] | None = None,
-    prior: Prior | None = None,
-    likelihood: Likelihood | None = None,
-    seed: int = 0,
-    device: torch.device | None = None,
-    precision: torch.dtype = torch.float32,
-    compiled: bool = False,
-    watch: ImageSet | None = None,
-    reporter: Reporter = SILENT,
-) -> Fit:
+def fit_frozen(job: Job) -> Fit:
     """As :func:`nescio.inference.fit_posterior`, of a network whose trunk stays as it is.
 
-    The arguments, what is returned and what is raised are the same, and see :func:`freeze_trunk`.
+    What is returned and what is raised are the same, and see :func:`freeze_trunk`.
     """
-    frozen = freeze_trunk(
-        network,
-        train,
-        recipe,
-        watch=watch,
-        seed=seed,
-        device=device,
-        precision=precision,
-        reporter=reporter,
-    )
-    fitted = fit_posterior(
-        frozen.head,
-        frozen.train,
-        frozen.recipe,
-        again=None if again is None else lambda start: frozen.head_of(again(start)),
-        prior=prior,
-        likelihood=likelihood,
-        seed=seed,
-        device=device,
-        precision=precision,
-        compiled=compiled,
-        watch=frozen.watch,
-        reporter=reporter,
-    )
-    return frozen.joined(fitted)
+    frozen = freeze_trunk(job)
+    return frozen.joined(fit_posterior(frozen.job))
 
 
-def freeze_trunk(
-    network: nn.Module,
-    train: ImageSet,
-    recipe: Recipe,
-    *,
-    watch: ImageSet | None = None,
-    seed: int = 0,
-    device: torch.device | None = None,
-    precision: torch.dtype = torch.float32,
-    reporter: Reporter = SILENT,
-) -> Frozen:
+def freeze_trunk(job: Job) -> Frozen:
     """Compute what a fit of the head alone needs, in one pass over the images for each view.
 
     Args:
-        network: It is copied, not changed.
-        train: Labelled images.
-        recipe: Its ``random`` says what the head is, its ``augment`` and ``views`` how images
-            are varied.
-        watch: Labelled images whose accuracy is shown.
-        seed: Of the augmentation.
-        device: Where to compute; the CPU when ``None``.
-        precision: Of the products in the trunk. Features are kept as they come: in float32, or
-            in bfloat16 where the trunk computes in it.
-        reporter: Told of progress.
+        job: Its ``recipe.random`` says what the head is, ``recipe.augment`` and ``recipe.views``
+            how images are varied. Features are kept as they come: in float32, or in bfloat16
+            where the trunk computes in it. The network is copied, not changed.
 
     Raises:
         DataError: No images.
@@ -161,27 +96,46 @@ def freeze_trunk(
             before its random weights, or the features are not numbers.
         OutOfMemoryError: The memory does not hold a batch of images in the trunk.
     """
+    train, recipe, seed = job.train, job.recipe, job.seed
     if len(train) == 0:
         raise DataError(f"{train.name}: no image to train on")
-    device = device or torch.device("cpu")
-    seen = None if watch is None or len(watch) == 0 else Watch.of(watch)
+    seen = Watch.of(job.watch) if job.watch else None
     total = recipe.views * len(train) + (0 if seen is None else len(seen.labels))
     with (
         explain_memory("computing features", "lower --image-size, or take a smaller network"),
-        reporter.task("computing features", total, "images") as task,
+        job.reporter.task("computing features", total, "images") as task,
     ):
-        whole = lay_out(copy.deepcopy(network).float().to(device)).eval()
-        few = to_float(train.images[:2].to(device))
+        whole = lay_out(copy.deepcopy(job.network).float().to(job.device)).eval()
+        few = to_float(train.images[:2].to(job.device))
         check_fit(whole, few, len(train.classes))
         trunk, head = _parts(whole, recipe.random, few)
-        reader = _Reader(trunk, device, precision, task)
+        reader = _Reader(trunk, job.device, job.precision, task)
         features = reader.read(train, recipe.augment, recipe.views, generator(seed, Stream.AUGMENT))
         watched = None
         if seen is not None:
             shown = ImageSet("watched", seen.images, seen.labels, train.classes)
             watched = reader.read(shown, "none", 1, generator(seed, Stream.AUGMENT))
     weight = recipe.views if recipe.scale_likelihood else 1
-    return Frozen(whole, head, features, watched, _for_features(recipe, weight), weight)
+    heads = replace(
+        job,
+        network=head,
+        train=features,
+        recipe=_for_features(recipe, weight),
+        watch=watched,
+        again=None if job.again is None else _heads_of(job.again, head),
+    )
+    return Frozen(whole, heads, weight)
+
+
+def _heads_of(again: Callable[[int], nn.Module], head: nn.Module) -> Callable[[int], nn.Module]:
+    """Builds the head of another network that differs in its weights alone, by a seed."""
+
+    def build(seed: int) -> nn.Module:
+        other, built = copy.deepcopy(head), again(seed).state_dict()
+        other.load_state_dict({name: built[name] for name in other.state_dict()})
+        return other
+
+    return build
 
 
 def _parts(network: nn.Module, random: str, few: Tensor) -> tuple[nn.Module, nn.Module]:

@@ -15,6 +15,7 @@ from nescio.inference.posterior import (
     Misfit,
     Shapes,
     count,
+    fitting,
     group,
     grouped,
     in_order,
@@ -36,6 +37,7 @@ class FullNormal:
 
     family = "full-normal"
     distinct = None
+    fixed = ()
 
     def __init__(self, loc: Mapping[str, Tensor], root: Tensor) -> None:
         self.loc = {name: value.detach().clone() for name, value in loc.items()}
@@ -79,10 +81,7 @@ class FullNormal:
         Raises:
             Misfit: They do not fit it, or each other.
         """
-        found = group(tensors, "loc")
-        order = in_order(found, shapes)
-        loc = {n: require_shape("loc", n, found[n], shapes[n]) for n in order}
-        root = tensors.get(ROOT)
+        loc, root = fitting(tensors, shapes, loc=())["loc"], tensors.get(ROOT)
         if root is None or tuple(root.shape) != (count(loc),) * 2 or not root.is_floating_point():
             raise Misfit(ROOT)
         return FullNormal(loc, root)
@@ -114,6 +113,7 @@ class KroneckerNormal:
 
     family = "kronecker-normal"
     distinct = None
+    fixed = ()
 
     def __init__(
         self,

@@ -10,16 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from nescio.inference.posterior import (
-    Draw,
-    Posterior,
-    Shapes,
-    count,
-    group,
-    grouped,
-    in_order,
-    require_shape,
-)
+from nescio.inference.posterior import Draw, Posterior, Shapes, count, fitting, grouped
 from nescio.inference.scale import SCALE_MAPS, ScaleMap
 from nescio.network import channels_last
 
@@ -50,6 +41,7 @@ class MeanField:
 
     family = "mean-field"
     distinct = None
+    fixed = ()
 
     def __init__(
         self,
@@ -179,13 +171,8 @@ class MeanField:
         Raises:
             Misfit: They do not fit it, or each other.
         """
-        loc, raw = group(tensors, "loc"), group(tensors, "raw_scale")
-        order = in_order({**loc, **raw}, shapes)
-        return MeanField(
-            {n: require_shape("loc", n, loc.get(n), shapes[n]) for n in order},
-            {n: require_shape("raw_scale", n, raw.get(n), shapes[n]) for n in order},
-            scale_map,
-        )
+        fitted = fitting(tensors, shapes, loc=(), raw_scale=())
+        return MeanField(fitted["loc"], fitted["raw_scale"], scale_map)
 
     def describe(self) -> str:
         """What it is, in a few words."""

@@ -20,8 +20,10 @@ from torch import Tensor
 
 from nescio.errors import UsageError
 from nescio.inference.choice import Choice
-from nescio.inference.fit import Fit
-from nescio.inference.job import Head, Job
+from nescio.inference.fit import fit_guide
+from nescio.inference.fitted import Fit
+from nescio.inference.head import Head
+from nescio.inference.job import Job
 from nescio.inference.mixture import Mixture
 from nescio.inference.model import random_parameters
 from nescio.inference.point import log_prior, point
@@ -53,7 +55,7 @@ JUDGED = 200
 def fit_hmc(job: Job, choice: Choice) -> Fit:
     """Train a network, then walk over its random weights."""
     _check_size(job)
-    fitted = job.fit(point)
+    fitted = fit_guide(job, point)
     if fitted.stopped is not None:
         return fitted
     head = Head.of(job, fitted)

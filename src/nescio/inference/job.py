@@ -1,27 +1,22 @@
-"""One fit to be done: all that a method of fitting is given, and the steps that methods share."""
+"""One fit to be done: all that a method of fitting is given."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nescio.data import ImageSet, to_float
-from nescio.inference.fit import Fit, fit_guide
-from nescio.inference.learner import LearnerOf
-from nescio.inference.likelihood import Likelihood
+from nescio.data import ImageSet
+from nescio.inference.likelihood import Categorical, Likelihood
 from nescio.inference.model import BayesianNetwork
-from nescio.inference.posterior import Posterior
-from nescio.inference.prior import Prior
+from nescio.inference.prior import Prior, parse_prior
 from nescio.inference.recipe import Recipe
-from nescio.network import Cut, cut_network, named_tensors
-from nescio.progress import Reporter
+from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, derive
 
-BATCH = 512
-"""Images through a network at once, where no gradient step is made."""
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -29,50 +24,35 @@ class Job:
     """A network, images, and how to fit the one to the other.
 
     Attributes:
-        network: The network; not changed.
+        network: Any module from ``(n, K, H, W)`` to logits ``(n, C)``; not changed.
         train: Labelled images.
         recipe: How to fit.
-        prior: Of the weights.
+        prior: Of the weights; ``None`` for the one that the recipe names.
         likelihood: Of the labels.
-        seed: Of everything.
+        seed: Of everything: the initialisation, the shuffling, the weight noise.
         device: Where to compute.
-        precision: Of the products in the network.
-        compiled: Whether to compile the network, where that is possible.
-        watch: Images whose accuracy is shown; nothing is chosen by it.
-        again: Builds the network with other initial weights, by a seed; ``None`` where it
-            cannot be built.
+        precision: Of the products in the network; weights, gradients and their sums are
+            float32 in any case, and the Pyro engine computes all in float32.
+        compiled: Whether to compile the network (:func:`torch.compile`), for mean fields alone;
+            where that fails, the reporter is told and the fit goes on without.
+        watch: Labelled images whose accuracy is shown after each pass; nothing is chosen by it.
+        again: Builds the network with other initial weights, by a seed, for ensembles; ``None``
+            where it cannot be built.
         reporter: Told of progress.
     """
 
     network: nn.Module
     train: ImageSet
     recipe: Recipe
-    prior: Prior
-    likelihood: Likelihood
-    seed: int
-    device: torch.device
-    precision: torch.dtype
-    compiled: bool
-    watch: ImageSet | None
-    again: Callable[[int], nn.Module] | None
-    reporter: Reporter
-
-    def fit(self, learner: LearnerOf) -> Fit:
-        """Fit by gradient steps."""
-        return fit_guide(
-            self.network,
-            self.train,
-            self.recipe,
-            learner=learner,
-            prior=self.prior,
-            likelihood=self.likelihood,
-            seed=self.seed,
-            device=self.device,
-            precision=self.precision,
-            compiled=self.compiled,
-            watch=self.watch,
-            reporter=self.reporter,
-        )
+    prior: Prior | None = None
+    likelihood: Likelihood = field(default_factory=Categorical)
+    seed: int = 0
+    device: torch.device = CPU
+    precision: torch.dtype = torch.float32
+    compiled: bool = False
+    watch: ImageSet | None = None
+    again: Callable[[int], nn.Module] | None = None
+    reporter: Reporter = SILENT
 
     def member(self, number: int) -> Job:
         """The same job from another seed, and from other initial weights where that is possible."""
@@ -83,47 +63,10 @@ class Job:
     def bayesian(self, network: nn.Module) -> BayesianNetwork:
         """The model, for ``network``."""
         return BayesianNetwork(
-            network, self.prior, self.likelihood, len(self.train), random=self.recipe.random
+            network,
+            self.prior or parse_prior(self.recipe.prior),
+            self.likelihood,
+            len(self.train),
+            random=self.recipe.random,
+            scale_likelihood=self.recipe.scale_likelihood,
         )
-
-
-def settle(network: nn.Module, guide: Posterior) -> nn.Module:
-    """Put the posterior's central weights into ``network``, in place."""
-    center = guide.center()
-    with torch.no_grad():
-        for name, value in named_tensors(network).items():
-            if name in center:
-                value.copy_(center[name])
-    return network
-
-
-@dataclass(frozen=True)
-class Head:
-    """The part of a trained network that has random weights, and what comes into it.
-
-    Attributes:
-        bayesian: The model of the whole network, in evaluation mode.
-        cut: The network, cut before its first random weight.
-        features: ``(N, ...)`` float32: the training images after all layers before that.
-        labels: ``(N,)`` int64.
-    """
-
-    bayesian: BayesianNetwork
-    cut: Cut
-    features: Tensor
-    labels: Tensor
-
-    @staticmethod
-    @torch.no_grad()
-    def of(job: Job, fitted: Fit) -> Head:
-        """Cut a network that is fitted as a point, and run the images through the first part.
-
-        The images are not augmented.
-        """
-        network = settle(fitted.network, fitted.guide).eval()
-        bayesian = job.bayesian(network)
-        images = job.train.images
-        cut = cut_network(network, bayesian.priors, to_float(images[:2].to(job.device)))
-        parts = (cut.features(to_float(p.to(job.device))) for p in images.split(BATCH))
-        features = torch.cat(list(parts))
-        return Head(bayesian, cut, features, job.train.require_labels().to(job.device))

@@ -24,10 +24,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from nescio.errors import ArchitectureError, UsageError
 from nescio.inference.choice import Choice
-from nescio.inference.fit import Fit
+from nescio.inference.fit import fit_guide
+from nescio.inference.fitted import Fit
 from nescio.inference.gaussian import FullNormal, KroneckerNormal, matrix_shape
+from nescio.inference.head import Head
 from nescio.inference.ivon import normal_scales
-from nescio.inference.job import Head, Job
+from nescio.inference.job import Job
 from nescio.inference.likelihood import Categorical
 from nescio.inference.model import random_parameters
 from nescio.inference.point import point
@@ -44,7 +46,7 @@ def fit_laplace(job: Job, choice: Choice) -> Fit:
     """Train a network, then take the curvature at its random weights."""
     full = choice.word == "full"
     _check(job, full=full)
-    fitted = job.fit(point)
+    fitted = fit_guide(job, point)
     if fitted.stopped is not None:
         return fitted
     head = Head.of(job, fitted)

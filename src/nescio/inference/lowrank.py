@@ -16,16 +16,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from nescio.inference.posterior import (
-    Draw,
-    Misfit,
-    Shapes,
-    count,
-    group,
-    grouped,
-    in_order,
-    require_shape,
-)
+from nescio.inference.posterior import Draw, Shapes, count, fitting, grouped, leading
 from nescio.inference.scale import SCALE_MAPS, ScaleMap
 from nescio.network import channels_last
 
@@ -42,6 +33,7 @@ class LowRank:
 
     family = "low-rank"
     distinct = None
+    fixed = ()
 
     def __init__(
         self,
@@ -155,19 +147,9 @@ class LowRank:
         Raises:
             Misfit: They do not fit it, or each other.
         """
-        loc, raw = group(tensors, "loc"), group(tensors, "raw_scale")
-        factor = group(tensors, "factor")
-        order = in_order({**loc, **raw, **factor}, shapes)
-        first = factor.get(order[0])
-        if first is None or first.ndim == 0 or len(first) == 0:
-            raise Misfit(f"factor/{order[0]}")
-        rank = len(first)
-        return LowRank(
-            {n: require_shape("loc", n, loc.get(n), shapes[n]) for n in order},
-            {n: require_shape("raw_scale", n, raw.get(n), shapes[n]) for n in order},
-            {n: require_shape("factor", n, factor.get(n), (rank, *shapes[n])) for n in order},
-            scale_map,
-        )
+        rank = leading(tensors, "factor")
+        fitted = fitting(tensors, shapes, loc=(), raw_scale=(), factor=(rank,))
+        return LowRank(fitted["loc"], fitted["raw_scale"], fitted["factor"], scale_map)
 
     def clone(self) -> LowRank:
         """A copy that later steps do not change."""

@@ -12,16 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nescio.inference.posterior import (
-    Draw,
-    Misfit,
-    Shapes,
-    count,
-    group,
-    grouped,
-    in_order,
-    require_shape,
-)
+from nescio.inference.posterior import Draw, Shapes, count, fitting, group, grouped, leading
 from nescio.inference.scale import SCALE_MAPS, ScaleMap
 from nescio.network import channels_last
 
@@ -66,6 +57,14 @@ class Mixture:
         return None if self.raw_scale else self.members
 
     @property
+    def fixed(self) -> Sequence[Mapping[str, Tensor]]:
+        """Of each mean field the weights that are not random; empty where members are networks."""
+        own = {n: value for n, value in self.loc.items() if n not in self.raw_scale}
+        if not self.raw_scale or not own:
+            return ()
+        return tuple({n: value[m] for n, value in own.items()} for m in range(self.members))
+
+    @property
     def names(self) -> Collection[str]:
         """The parameters and buffers that a draw replaces."""
         return self.loc.keys()
@@ -104,17 +103,12 @@ class Mixture:
         Raises:
             Misfit: They do not fit it, or each other.
         """
-        loc, raw = group(tensors, "loc"), group(tensors, "raw_scale")
-        order = in_order({**loc, **raw}, shapes)
-        first = loc.get(order[0])
-        if first is None or first.ndim == 0 or len(first) == 0:
-            raise Misfit(order[0])
-        wanted = {name: (len(first), *shapes[name]) for name in order}
-        return Mixture(
-            {n: require_shape("loc", n, loc.get(n), wanted[n]) for n in order},
-            {n: require_shape("raw_scale", n, raw[n], wanted[n]) for n in order if n in raw},
-            scale_map,
-        )
+        members = leading(tensors, "loc")
+        loc = fitting(tensors, shapes, loc=(members,))["loc"]
+        if not group(tensors, "raw_scale"):
+            return Mixture(loc, scale_map=scale_map)
+        own = {name: shapes[name] for name in loc}
+        return Mixture(loc, fitting(tensors, own, raw_scale=(members,))["raw_scale"], scale_map)
 
     def to(self, device: torch.device) -> Mixture:
         """A copy on ``device``."""

@@ -12,7 +12,7 @@ fitting may end in the same form (:mod:`nescio.inference.methods`):
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -42,6 +42,8 @@ class Posterior(Protocol):
         family: Its name in the model file.
         distinct: How many networks there are, where a draw is one of a few; number ``s`` is
             then the network ``s % distinct``. ``None`` where every draw differs.
+        fixed: Where draws are of members that differ, the weights that do not vary within each;
+            number ``s`` is then of member ``s % len(fixed)``. Empty elsewhere.
     """
 
     @property
@@ -52,6 +54,11 @@ class Posterior(Protocol):
     @property
     def distinct(self) -> int | None:
         """How many networks there are, if few: number ``s`` is then ``s % distinct``."""
+        ...
+
+    @property
+    def fixed(self) -> Sequence[Mapping[str, Tensor]]:
+        """For each member the weights that all draws from it share; empty without members."""
         ...
 
     @property
@@ -115,6 +122,41 @@ def in_order(names: Collection[str], shapes: Shapes) -> list[str]:
     if not names:
         raise Misfit("loc")
     return [name for name in shapes if name in names]
+
+
+def fitting(
+    tensors: Mapping[str, Tensor], shapes: Shapes, **groups: tuple[int, ...]
+) -> dict[str, dict[str, Tensor]]:
+    """Groups of tensors that fit a network, by the group's name, each in the network's order.
+
+    Every parameter that is in one of the groups has to be in all of them.
+
+    Args:
+        tensors: Under ``GROUP/NAME``.
+        shapes: Of the network.
+        **groups: For each group the axes that its tensors have before those of the parameter.
+
+    Raises:
+        Misfit: They do not fit the network, or each other.
+    """
+    found = {kind: group(tensors, kind) for kind in groups}
+    order = in_order({name for own in found.values() for name in own}, shapes)
+    return {
+        kind: {n: require_shape(kind, n, own.get(n), (*groups[kind], *shapes[n])) for n in order}
+        for kind, own in found.items()
+    }
+
+
+def leading(tensors: Mapping[str, Tensor], kind: str) -> int:
+    """The length of the first axis of the tensors of one group, going by one of them.
+
+    Raises:
+        Misfit: There is none, or it has no such axis.
+    """
+    name, first = next(iter(group(tensors, kind).items()), ("", None))
+    if first is None or first.ndim == 0 or len(first) == 0:
+        raise Misfit(f"{kind}/{name}" if name else kind)
+    return len(first)
 
 
 def require_shape(kind: str, name: str, value: Tensor | None, shape: tuple[int, ...]) -> Tensor:

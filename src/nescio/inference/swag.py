@@ -25,8 +25,10 @@ from nescio.data import parse_augmentation, to_float
 from nescio.devices import lowered
 from nescio.errors import DivergenceError
 from nescio.inference.choice import Choice
-from nescio.inference.fit import Fit
-from nescio.inference.job import Head, Job
+from nescio.inference.fit import fit_guide
+from nescio.inference.fitted import Fit
+from nescio.inference.head import Head
+from nescio.inference.job import Job
 from nescio.inference.lowrank import LowRank
 from nescio.inference.point import log_prior, point
 from nescio.inference.scale import SCALE_MAPS
@@ -47,7 +49,7 @@ TINY = 1e-12
 
 def fit_swag(job: Job, choice: Choice) -> Fit:
     """Train a network, then collect snapshots of its random weights."""
-    fitted = job.fit(point)
+    fitted = fit_guide(job, point)
     if fitted.stopped is not None:
         return fitted
     try:

@@ -21,8 +21,9 @@ from nescio.data.rows import Stack
 from nescio.devices import explain_memory, lowered
 from nescio.errors import ArchitectureError, UsageError
 from nescio.inference.posterior import Draw, Posterior
-from nescio.network import Cut, channels_last, convolves, cut_network, twin
+from nescio.network import channels_last, convolves, twin
 from nescio.prediction.kept import KeptNetworks
+from nescio.prediction.trunk import Trunk
 from nescio.progress import SILENT, Reporter, Task
 from nescio.randomness import Stream, generator
 
@@ -63,7 +64,7 @@ class SampledNetworks:
     """Networks drawn by one seed; number ``s`` is the same whatever is asked of it.
 
     Attributes:
-        cut: The network, cut where its random weights begin.
+        trunk: The network, cut where its random weights begin.
         draw: Draws weights from a generator.
         distinct: How many networks there are, if few: number ``s`` is then ``s % distinct``.
         classes: ``C``.
@@ -77,7 +78,7 @@ class SampledNetworks:
         kept: The networks that need not be drawn again; ``None`` to keep none.
     """
 
-    cut: Cut
+    trunk: Trunk
     draw: Draw
     distinct: int | None
     classes: int
@@ -117,14 +118,15 @@ class SampledNetworks:
         """
         device = next(network.parameters()).device
         few = to_float(images[:2].to(device))
-        cut = cut_network(twin(network), guide.names, few)
-        features = cut.features(few)
+        trunk = Trunk.of(twin(network), guide, few)
+        features = trunk.features(few)
         width = features[:1].numel() if len(few) else 1
-        version = features._version
+        taken = trunk.member(features, 0)
+        version = taken._version
         if len(few):
-            cut.head(features)
+            trunk.cut.head(taken)
         return SampledNetworks(
-            cut,
+            trunk,
             guide.sampler(),
             guide.distinct,
             classes,
@@ -133,8 +135,8 @@ class SampledNetworks:
             precision,
             device,
             width,
-            convolves(cut.head),
-            features._version != version,
+            convolves(trunk.cut.head),
+            taken._version != version,
         )
 
     def seeded(self, seed: int) -> SampledNetworks:
@@ -155,12 +157,15 @@ class SampledNetworks:
         return chunks
 
     def features(self, chunk: Stack) -> Tensor:
-        """What the sampled part takes, ``(n, ...)``, for ``(n, K, H, W)`` uint8 images."""
+        """What the sampled part takes, for ``(n, K, H, W)`` uint8 images, see :class:`Trunk`."""
         with _explained(), lowered(self.device, self.precision):
             parts = chunk.split(images_at_once(chunk, self.batch_size))
             # One batch of floats at a time: images may be far larger than their features.
-            features = torch.cat([self.cut.features(to_float(p.to(self.device))) for p in parts])
-            return channels_last(features) if self.convolves else features
+            features = torch.cat([self.trunk.features(to_float(p.to(self.device))) for p in parts])
+            return features if self.trunk.members else self._laid_out(features)
+
+    def _laid_out(self, features: Tensor) -> Tensor:
+        return channels_last(features) if self.convolves else features
 
     def logits(self, features: Tensor, numbers: range, task: Task) -> Tensor:
         """The outputs ``(len(numbers), n, C)`` float32 of the networks with these numbers.
@@ -171,21 +176,26 @@ class SampledNetworks:
         with _explained(), lowered(self.device, self.precision):
             logits = torch.empty(len(numbers), len(features), self.classes, device=self.device)
             size = images_at_once(features, self.batch_size)
-            batches = features.split(size)
             if (stacks := self._stacks(numbers)) is not None:
-                for x, part in zip(batches, logits.split(size, 1), strict=True):
-                    part.copy_(self.cut.stacked_logits(stacks, x))
+                for x, part in zip(features.split(size), logits.split(size, 1), strict=True):
+                    part.copy_(self.trunk.cut.stacked_logits(stacks, x))
                 task.advance(len(features) * len(numbers))
                 return _finite(logits)
+            batches: dict[int, tuple[Tensor, ...]] = {}
+            members = max(1, len(self.trunk.members))
             for out, s in zip(logits, numbers, strict=True):
                 if self.distinct is not None and s - numbers.start >= self.distinct:
                     out.copy_(logits[s - numbers.start - self.distinct])
                     task.advance(len(features))
                     continue
-                weights = self._weights(s)
-                for x, part in zip(batches, out.split(size), strict=True):
+                if s % members not in batches:
+                    own = self._laid_out(self.trunk.member(features, s))
+                    batches[s % members] = own.split(size)
+                drawn = self._weights(s)
+                weights = {name: drawn[name] for name in self.trunk.drawn}
+                for x, part in zip(batches[s % members], out.split(size), strict=True):
                     given = x.clone() if self.overwrites else x
-                    part.copy_(self.cut.logits(weights, given))
+                    part.copy_(self.trunk.cut.logits(weights, given))
                 task.advance(len(features))
         return _finite(logits)
 
@@ -196,7 +206,7 @@ class SampledNetworks:
 
     def _stacks(self, numbers: range) -> Mapping[str, Tensor] | None:
         """The weights of all networks at once, where one product serves them."""
-        if self.kept is None or self.cut.linear is None:
+        if self.kept is None or self.trunk.members or self.trunk.cut.linear is None:
             return None
         return self.kept.stacks(numbers)
 

@@ -2,7 +2,8 @@
 
 Read in this order: :mod:`colours`, :mod:`reference`, :mod:`picture`; for the page on a study
 :mod:`words`, :mod:`svg`, :mod:`curves`, :mod:`histograms`, :mod:`prose`, :mod:`sections`,
-:mod:`galleries`, :mod:`html`; for the page of refusals :mod:`thumbnail`, :mod:`review`.
+:mod:`classes`, :mod:`galleries`, :mod:`html`; for the page of refusals :mod:`thumbnail`,
+:mod:`review`.
 """
 
 from nescio.report.html import render_report, write_report

@@ -9,11 +9,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from nescio.evaluation import Interval
 from nescio.evaluation.calibration import ReliabilityBin, reliability
 from nescio.evaluation.study import Study
 from nescio.files import write_text
-from nescio.report import prose, sections
+from nescio.report import classes, prose, sections
 from nescio.report.curves import (
     corruption_graph,
     reliability_graph,
@@ -31,7 +30,7 @@ RIDGES = 12
 def render_report(study: Study) -> str:
     """The report as HTML; everything in it that is not markup is escaped."""
     template = _environment().get_template("report.html.jinja")
-    class_bars = sections.class_bars(study)
+    class_bars = classes.class_bars(study)
     return template.render(
         study=study,
         rule=study.rules[0],
@@ -44,8 +43,10 @@ def render_report(study: Study) -> str:
         intervals=prose.intervals(study),
         set_bars=sections.set_bars(study),
         class_bars=class_bars,
+        class_rows=classes.class_rows(study),
+        unfolded=len(study.classes) <= classes.OPEN_CLASSES,
         largest_share=max((b.refused.value for b in class_bars if b.refused), default=0.0),
-        confusion=sections.confusion(study),
+        confusion=classes.confusion(study),
         rule_rows=sections.rule_rows(study),
         galleries=galleries(study),
         article=sections.article_rows(study),
@@ -62,7 +63,7 @@ def write_report(path: Path, study: Study) -> None:
 def _graphs(study: Study) -> dict[str, Any]:
     figures, test = study.rules[0].figures, study.test
     accepted = figures.accepted_accuracy
-    risk = None if accepted is None else _complement(accepted)
+    risk = None if accepted is None else accepted.complement
     return {
         "risk": risk_graph(figures.curve, figures.coverage.value, risk),
         "reliability": reliability_graph(_bins(study)),
@@ -73,10 +74,6 @@ def _graphs(study: Study) -> dict[str, Any]:
         "training": _training(study),
         "test": test,
     }
-
-
-def _complement(share: Interval) -> Interval:
-    return Interval(1 - share.value, 1 - share.high, 1 - share.low)
 
 
 def _bins(study: Study) -> tuple[ReliabilityBin, ...]:

@@ -6,18 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from nescio.evaluation import Interval, exact_share
+from nescio.evaluation import Interval
 from nescio.evaluation.published import ARTICLE, Published
-from nescio.evaluation.study import AMBIGUOUS, UNFAMILIAR, Column, StudiedRule, Study
-from nescio.report.words import listed
-
-MATRIX_CLASSES = 30
-"""With more classes the confusion matrix is a list of its largest errors instead."""
-
-LONGEST_LIST = 20
-"""Lines of such a list."""
+from nescio.evaluation.study import StudiedRule, Study
 
 MANY = 2000
 """Images, from which on a percentage has two decimals."""
@@ -177,9 +168,13 @@ def set_bars(study: Study) -> list[Bar]:
     """The test set, then the shifted ones."""
     rule, n = study.rules[0], len(study.test)
     own = rule.figures
-    coverage = own.coverage
-    refused = Interval(own.refused / n, 1 - coverage.high, 1 - coverage.low)
-    first = Bar(study.test.name, n, own.reasons["ambiguous"], own.reasons["unfamiliar"], refused)
+    first = Bar(
+        study.test.name,
+        n,
+        own.reasons["ambiguous"],
+        own.reasons["unfamiliar"],
+        own.coverage.complement,
+    )
     return [
         first,
         *(
@@ -194,83 +189,6 @@ def set_bars(study: Study) -> list[Bar]:
             for name, other in rule.shifted.items()
         ),
     ]
-
-
-def class_bars(study: Study) -> list[Bar]:
-    """Refusals by true class: all classes, or of many those with the largest share."""
-    labels, fate = study.test.labels, study.test.answers[0].fate
-    assert labels is not None  # noqa: S101 - a test set has labels
-    size = len(study.classes)
-    totals, ambiguous, unfamiliar = (
-        np.bincount(labels[mask], minlength=size)
-        for mask in (slice(None), fate == AMBIGUOUS, fate == UNFAMILIAR)
-    )
-    refused = ambiguous + unfamiliar
-    order = list(range(size))
-    if size > MATRIX_CLASSES:
-        shares = refused / np.maximum(totals, 1)
-        order = [int(c) for c in np.argsort(-shares, kind="stable")[:LONGEST_LIST] if refused[c]]
-    return [
-        Bar(
-            study.classes[c],
-            int(totals[c]),
-            int(ambiguous[c]),
-            int(unfamiliar[c]),
-            exact_share(int(refused[c]), int(totals[c])),
-        )
-        for c in order
-    ]
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """What was taken for what.
-
-    Attributes:
-        rows: ``C`` rows of counts, the last of each "I don't know"; empty where there are too
-            many classes for a table.
-        largest: The commonest errors: how often, what it is, what was answered.
-        errors: How many answers were wrong.
-        never: Sentences on classes that were never answered, or have no image.
-    """
-
-    rows: tuple[tuple[int, ...], ...]
-    largest: tuple[tuple[int, str, str], ...]
-    errors: int
-    never: tuple[str, ...]
-
-
-def confusion(study: Study) -> Confusion:
-    """Count answers by true class."""
-    counts = study.confusion()
-    names = study.classes
-    wrong = counts[:, :-1].copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:LONGEST_LIST].tolist()
-    pairs = [divmod(cell, len(names)) for cell in order]
-    largest = [(int(wrong[a, b]), names[a], names[b]) for a, b in pairs if wrong[a, b]]
-    small = len(names) <= MATRIX_CLASSES
-    return Confusion(
-        rows=tuple(map(tuple, counts.tolist())) if small else (),
-        largest=tuple(largest),
-        errors=int(wrong.sum()),
-        never=tuple(_never(study, counts.sum(1) > 0, counts[:, :-1].sum(0) > 0)),
-    )
-
-
-def _never(study: Study, present: Column, answered: Column) -> list[str]:
-    absent = [name for name, here in zip(study.classes, present, strict=True) if not here]
-    silent = [
-        name
-        for name, here, said in zip(study.classes, present, answered, strict=True)
-        if here and not said
-    ]
-    sentences = []
-    if absent:
-        sentences.append(f"There was no image of {listed(absent)}.")
-    if silent and len(silent) < len(study.classes):
-        sentences.append(f"It never answered {listed(silent)}.")
-    return sentences
 
 
 @dataclass(frozen=True)
