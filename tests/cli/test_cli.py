@@ -362,6 +362,21 @@ def test_help_teaches(cli: Cli) -> None:
     assert cli("--version")[1].strip() == "0.1.0"
 
 
+def test_help_groups_options_and_flows(cli: Cli) -> None:
+    out = cli("train", "--help")[1]
+    groups = [line for line in out.splitlines() if line.startswith("╭")]
+    for name in ("Images", "Posterior", "Pretrained networks", "Promises", "Training"):
+        assert any(f" {name} " in line for line in groups)
+    # A line ends where the column does, not where the source's line did.
+    assert "     user's cache" not in out
+
+
+def test_a_misused_option_is_told_without_doubled_stops(cli: Cli) -> None:
+    status, _, err = cli("train", "digits", "--out", "x.nescio", "--balance", "odd")
+    assert status == 2
+    assert '"sampled"; see nescio --help' in err
+
+
 def start(*arguments: object) -> subprocess.Popen[str]:
     # A shell's background job ignores Ctrl-C, and so would its children.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"

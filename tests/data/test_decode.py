@@ -167,7 +167,7 @@ def test_a_bomb_is_one_clear_line(side: int, look: Callable[..., object]) -> Non
     with pytest.raises(UnreadableImage) as caught:
         look(io.BytesIO(bomb(side)), "bomb.png")
     assert str(caught.value) == (
-        "bomb.png: it has more pixels than 89,478,485, which no image should; make it smaller"
+        "bomb.png: it has more than the 89,478,485 pixels that are read, so make it smaller"
     )
 
 

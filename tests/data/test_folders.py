@@ -50,8 +50,25 @@ def test_train_and_test_folders(tmp_path: Path) -> None:
     assert sorted(dataset.test.require_labels().tolist()) == [0, 0, 1, 1, 2]
     assert any("class '_c' is in the test folder alone" in note for note in told.notes)
     shutil.rmtree(tmp_path / "test" / "b")
-    with pytest.raises(DataError, match="'b' has no images in the test split"):
-        split(load(tmp_path), calibration=0.3, test=0.0)
+    told = Told()
+    parts = split(load(tmp_path, reporter=told), calibration=0.3, test=0.0)
+    assert sorted(parts.test.require_labels().tolist()) == [0, 0, 2]
+    assert any("class 'b' has no images in the test folder" in note for note in told.notes)
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    for i in range(3):
+        save(tmp_path / "elsewhere" / f"{i}.png", grey())
+        save(tmp_path / "set" / "a" / f"{i}.png", grey())
+    for name in ("b", "c"):
+        (tmp_path / "set" / name).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "a" / "back").symlink_to(tmp_path / "set")
+    dataset = load(tmp_path / "set")
+    assert dataset.classes == ("a", "b", "c")
+    assert dataset.train.require_labels().tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    (tmp_path / "set" / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UnreadableImage, match=r"gone.png: no such file; .*--skip-unreadable"):
+        load(tmp_path / "set")
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:

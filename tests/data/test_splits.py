@@ -131,7 +131,7 @@ def test_duplicates_are_told_with_the_first_pair() -> None:
     crossing, conflicting = told.notes
     assert "2 images are in more than one of" in crossing
     assert f"stripes[{first}] and stripes[{copy}]" in crossing
-    assert "1 images have two labels" in conflicting
+    assert "1 image has two labels" in conflicting
     assert f"stripes[{first}] and stripes[{relabelled}], 'left' and 'right'" in conflicting
 
 
@@ -145,7 +145,8 @@ def test_what_is_no_image_is_skipped_with_a_count(folder: Path) -> None:
     assert dataset.classes == ("left", "right", "top")
     assert len(dataset.train) == 30
     assert len(told.notes) == 1
-    assert "5 files are skipped: hidden, no image, or in no class folder" in told.notes[0]
+    assert "5 files are skipped: hidden, no image that is read, or in no class" in told.notes[0]
+    assert "(3 .png, 1 .db, 1 .txt; the first is loose.png)" in told.notes[0]
 
 
 def test_unreadable_files_are_left_out_when_asked(folder: Path) -> None:

@@ -100,7 +100,10 @@ def judge(
     test.require_labels()
     for images in (test, *shifted.values()):
         if not len(images):
-            raise DataError(f"{images.name}: no image to evaluate on")
+            raise DataError(
+                f"{images.name}: no image to evaluate on: it is empty, or training and calibration "
+                "took all; name another set"
+            )
 
     def decide(images: ImageSet, name: str) -> list[Decisions]:
         start = time.perf_counter()

@@ -60,7 +60,7 @@ app = App(
         "Begin with: nescio demo"
     ),
     version=lambda: nescio.__version__,
-    help_format="plaintext",
+    help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
 for _command in (
@@ -129,7 +129,7 @@ def _tell(error: BaseException) -> int:
             print_error("stopped by Ctrl-C; nothing was changed")
             return 130
         case CycloptsError():
-            print_error(f"{error}; see nescio --help")
+            print_error(f"{str(error).removesuffix('.')}; see nescio --help")
             return 2
         case NescioError():
             print_error(str(error))

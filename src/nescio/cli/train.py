@@ -25,6 +25,9 @@ from nescio.files import check_writable
 if TYPE_CHECKING:
     from nescio.classifier import Classifier
 
+POSTERIOR, TRAINING = Parameter(group="Posterior"), Parameter(group="Training")
+"""Where --help tells an option."""
+
 STATUS_OF_STOP = {"diverged": 2, "interrupted": 130}
 
 
@@ -34,21 +37,21 @@ def train(
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     extra_labels: Path | None = None,
     recipe: Literal["default", "article"] = "default",
-    posterior: str | None = None,
+    posterior: Annotated[str | None, POSTERIOR] = None,
     network: str | None = None,
-    effort: Literal["quick", "normal", "best"] = "normal",
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    prior: str | None = None,
-    kl_weight: float | None = None,
-    random: str | None = None,
-    augment: str | None = None,
-    balance: Literal["none", "weighted", "sampled"] | None = None,
-    scale: Literal["softplus", "exp"] | None = None,
-    estimator: Literal["auto", "shared", "local", "flipout"] | None = None,
-    engine: Literal["torch", "pyro"] | None = None,
-    compiled: Annotated[bool, Parameter(name="--compile", negative="")] = False,
+    effort: Annotated[Literal["quick", "normal", "best"], TRAINING] = "normal",
+    epochs: Annotated[int | None, TRAINING] = None,
+    batch_size: Annotated[int | None, TRAINING] = None,
+    learning_rate: Annotated[float | None, TRAINING] = None,
+    prior: Annotated[str | None, POSTERIOR] = None,
+    kl_weight: Annotated[float | None, POSTERIOR] = None,
+    random: Annotated[str | None, POSTERIOR] = None,
+    augment: Annotated[str | None, TRAINING] = None,
+    balance: Annotated[Literal["none", "weighted", "sampled"] | None, TRAINING] = None,
+    scale: Annotated[Literal["softplus", "exp"] | None, POSTERIOR] = None,
+    estimator: Annotated[Literal["auto", "shared", "local", "flipout"] | None, POSTERIOR] = None,
+    engine: Annotated[Literal["torch", "pyro"] | None, POSTERIOR] = None,
+    compiled: Annotated[bool, TRAINING, Parameter(name="--compile", negative="")] = False,
     rule: str | None = None,
     stages: str | None = None,
     split: Path | None = None,

@@ -83,9 +83,9 @@ def _explained(name: str) -> Iterator[None]:
     except UnidentifiedImageError:
         raise UnreadableImage(f"{name}: not an image, or its beginning is damaged") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        limit = f" than {Image.MAX_IMAGE_PIXELS:,}" if Image.MAX_IMAGE_PIXELS else ""
+        limit = f"than the {Image.MAX_IMAGE_PIXELS:,} " if Image.MAX_IMAGE_PIXELS else ""
         raise UnreadableImage(
-            f"{name}: it has more pixels{limit}, which no image should; make it smaller"
+            f"{name}: it has more {limit}pixels that are read, so make it smaller"
         ) from None
     except Exception as error:
         # Decoders fail on hostile files in many ways; each means the same to the user.

@@ -37,14 +37,16 @@ def tell_duplicates(name: str, splits: Splits, reporter: Reporter) -> None:
             conflicting.append(f"{pair}, {labels[0]!r} and {labels[1]!r}")
     if crossing:
         reporter.note(
-            f"{name}: {len(crossing)} images are in more than one of training, calibration and "
-            f"test (the first: {crossing[0]}); figures and promises look better than they are, "
+            f"{name}: {len(crossing)} {'image is' if len(crossing) == 1 else 'images are'} in "
+            "more than one of training, calibration and test "
+            f"(the first: {crossing[0]}); figures and promises look better than they are, "
             "so remove the copies"
         )
     if conflicting:
         reporter.note(
-            f"{name}: {len(conflicting)} images have two labels (the first: {conflicting[0]}); "
-            "correct them"
+            f"{name}: {len(conflicting)} "
+            f"{'image has' if len(conflicting) == 1 else 'images have'} two labels "
+            f"(the first: {conflicting[0]}); correct them"
         )
 
 

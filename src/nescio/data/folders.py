@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -19,6 +20,9 @@ from nescio.progress import SILENT, Reporter
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """What counts as an image in a folder."""
+
+KINDS = 4
+"""How many kinds of skipped files a note names."""
 
 OF_THE_SYSTEM = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
 """Files and folders that systems leave among images, whatever their case."""
@@ -72,6 +76,12 @@ def read_folder(folder: Path, reading: Reading, reporter: Reporter = SILENT) -> 
             reporter.note(
                 f"{folder}: class {own[0]!r} is in the test folder alone; evaluate counts its "
                 "images as to be refused with --unknown-classes unfamiliar"
+            )
+        missing = [name for name in train.classes if name not in test.classes]
+        if test.classes and missing:
+            reporter.note(
+                f"{folder}: class {missing[0]!r} has no images in the test folder; add some, "
+                "or nothing is measured of it"
             )
     tell_alike(folder.name, list(listed.values())[-1].classes, reporter)
     every = Files([path for part in listed.values() for path in part.files])
@@ -193,16 +203,30 @@ def _sort_out(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
+    """All files, also behind links; a link that leads nowhere is told of when it is read."""
+    for top, subfolders, names in os.walk(folder, followlinks=True):
+        real = Path(top).resolve()
+        # A link to a folder that it lies in has no end.
+        subfolders[:] = [
+            name for name in subfolders if not real.is_relative_to((real / name).resolve())
+        ]
+        for path in (Path(top, name) for name in names):
+            if path.is_file() or not path.exists():
+                yield path
 
 
 def _tell_skipped(folder: Path, others: Sequence[Path], reporter: Reporter) -> None:
     if others:
-        first = min(others)
+        # A photograph of a kind that is not read must not hide behind what a system left.
+        first = min(others, key=lambda path: (is_hidden(path.name), path))
         files = "1 file is" if len(others) == 1 else f"{len(others)} files are"
+        kinds = Counter(path.suffix.lower() or "without ending" for path in others)
+        most = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))[:KINDS]
+        told = ", ".join(f"{count} {kind}" for kind, count in most)
+        more = ", ..." if len(kinds) > KINDS else ""
         reporter.note(
-            f"{folder}: {files} skipped: hidden, no image, or in no class folder "
-            f"(the first is {first.relative_to(folder)})"
+            f"{folder}: {files} skipped: hidden, no image that is read, or in no class folder "
+            f"({told}{more}; the first is {first.relative_to(folder)})"
         )
 
 

@@ -295,7 +295,7 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         unknown = self.classes_[labels] != y
         if unknown.any():
-            raise DataError(f"y has a class that was not in the fit: {y[unknown][0]!r}")
+            raise DataError(f"y has a class that was not in the fit: {y[unknown].tolist()[0]!r}")
         names = self.classifier_.classes
         strange = [replace(self._images(other), name=name) for name, other in (ood or {}).items()]
         return self.classifier_.evaluate(
@@ -308,6 +308,7 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def rule_(self) -> Rule:
         """The rule in force."""
+        check_is_fitted(self)
         return self.classifier_.rule
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -443,7 +444,7 @@ def _classes(y: Array) -> tuple[Array, Array]:
     if len(classes) < 2:
         raise DataError(
             f"NescioClassifier needs images of at least 2 classes, but y has one class: "
-            f"{classes[0]!r}"
+            f"{classes.tolist()[0]!r}"
         )
     return classes, labels.astype(np.int64)
 

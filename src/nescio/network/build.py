@@ -181,7 +181,8 @@ def _find_factory(name: str) -> Callable[..., Any]:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise UsageError(
-            f"cannot import {module_name!r} for {name!r}: {first_line(error)}"
+            f"cannot import {module_name!r} for {name!r}: {first_line(error)}; it is "
+            "looked for in this folder and on the Python path"
         ) from error
     factory = getattr(module, factory_name, None)
     if not callable(factory):

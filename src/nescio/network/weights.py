@@ -77,7 +77,10 @@ def load_weights(
     outside = {kind: [n for n in names if not _below(n, free)] for kind, names in told.items()}
     if any(outside.values()):
         kinds = "; ".join(_tell(k, n, wanted, found) for k, n in outside.items() if n)
-        raise ArchitectureError(f"--weights {path}: they do not fit the network: {kinds}")
+        raise ArchitectureError(
+            f"--weights {path}: they do not fit the network: {kinds}; name the file of this "
+            "network, or the --network of this file"
+        )
     # A bias beside the weight of other classes would mean nothing.
     left = [n for n in wanted if _below(n, free)] if any(told.values()) else []
     taken = {n: found[n] for n in wanted if n in found and n not in left}
