@@ -191,7 +191,7 @@ def test_predicting_and_evaluating_under_a_promise(
     for line in lines:
         reason = "ambiguous" if line["scores"]["error_probability"] > doubtful else None
         reason = "unfamiliar" if line["scores"]["unfamiliarity"] > unfamiliar else reason
-        assert line["reason"] == reason, (line["scores"], doubtful, unfamiliar)
+        assert line["reason"] == reason
     assert {line["reason"] for line in lines} >= {None, "ambiguous"}
     folder = write_folder(tmp_path / "some", given)
     ask = ["evaluate", str(calibrated), str(folder), "--max-risk", "0.05", "--json", *fixed[:2]]

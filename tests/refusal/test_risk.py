@@ -79,3 +79,14 @@ def test_all_images_alike() -> None:
 def test_promises_that_cannot_be(risk: float, confidence: float) -> None:
     with pytest.raises(RuleError, match="must be between 0 and 1"):
         certify(torch.zeros(9), torch.zeros(9).bool(), max_risk=risk, confidence=confidence)
+
+
+def test_the_threshold_is_one_that_doubts_can_be_compared_with() -> None:
+    """Between two doubts of float32 a threshold could round up, and accept what was not tested."""
+    generator = torch.Generator().manual_seed(0)
+    doubt = torch.rand(4000, generator=generator)
+    wrong = torch.rand(4000, generator=generator) < doubt / 3
+    found = certify(doubt, wrong, max_risk=0.1, confidence=0.95)
+    assert found is not None
+    assert 0.3 < found.threshold < 1.0
+    assert float(torch.tensor(found.threshold)) == found.threshold

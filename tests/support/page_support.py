@@ -64,7 +64,12 @@ def page_alone() -> "ASGIApp":
 
 def model_json(**changed: Any) -> dict[str, Any]:
     """A model that knows digits, as ``GET /v1/model`` tells of it."""
-    calibrated = {"kind": "calibrated", "unfamiliar": [3.0], "frontier": None, "description": "Own."}
+    calibrated = {
+        "kind": "calibrated",
+        "unfamiliar": [3.0],
+        "frontier": None,
+        "description": "Own.",
+    }
     rule = {**calibrated, "calibrated_on": {"images": 400}}
     model = {
         "name": "first",

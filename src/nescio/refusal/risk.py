@@ -117,6 +117,8 @@ def certify(
     if len(doubt) - pilot < needed:
         return None
     thresholds = _candidates(doubt[:pilot].double(), needed / (len(doubt) - pilot))
+    # What is tested must be what will be compared, to the last digit.
+    thresholds = thresholds.to(doubt.dtype).double()
     return _fixed_sequence(
         thresholds, doubt[pilot:].double(), wrong[pilot:], max_risk=max_risk, confidence=confidence
     )
