@@ -23,13 +23,8 @@ from torch import Tensor, nn
 
 from nescio.data import ImageSet, Stack, images_at_once, to_float
 from nescio.errors import ArchitectureError
-from nescio.familiarity.density import (
-    MOST_AXES,
-    Axes,
-    AxesMoments,
-    ClassMoments,
-    GaussianDensities,
-)
+from nescio.familiarity.axes import MOST_AXES, Axes, AxesMoments
+from nescio.familiarity.density import ClassMoments, GaussianDensities
 from nescio.familiarity.neighbours import MOST_AXES as MOST_NEIGHBOUR_AXES
 from nescio.familiarity.neighbours import MOST_NEIGHBOURS, NeighbourDensities
 from nescio.familiarity.stages import IMAGE, OUTPUT, StageReader, find_stages
