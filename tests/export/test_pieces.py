@@ -18,7 +18,8 @@ from nescio.export.images import pixels
 from nescio.export.networks import _gathers
 from nescio.export.search import count_below
 from nescio.familiarity import Stage
-from nescio.familiarity.density import AxesMoments, ClassMoments
+from nescio.familiarity.axes import AxesMoments
+from nescio.familiarity.density import ClassMoments
 from nescio.familiarity.neighbours import NeighbourDensities
 from nescio.familiarity.stages import hashed, hashing
 from nescio.familiarity.tail import fit_tail

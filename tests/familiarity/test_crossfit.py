@@ -7,8 +7,8 @@ from torch import Tensor
 
 import nescio
 from nescio.data import Dataset, ImageSet
+from nescio.familiarity.axes import AxesMoments, axes_of_few
 from nescio.familiarity.crossfit import cross_fitted, fit_density
-from nescio.familiarity.density import AxesMoments, axes_of_few
 from nescio.familiarity.tail import fit_tail
 from nescio.inference import DEFAULT
 

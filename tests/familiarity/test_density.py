@@ -6,7 +6,8 @@ from scipy import stats
 from torch import Tensor
 
 from nescio.errors import ArchitectureError
-from nescio.familiarity.density import Axes, AxesMoments, ClassMoments, GaussianDensities
+from nescio.familiarity.axes import Axes, AxesMoments
+from nescio.familiarity.density import ClassMoments, GaussianDensities
 
 
 def features(count: int, seed: int = 0, size: int = 6) -> Tensor:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nescio.familiarity.density import Axes
+from nescio.familiarity.axes import Axes
 from nescio.familiarity.neighbours import RIDGE, NeighbourDensities, _smallest
 
 

@@ -1,7 +1,7 @@
 """The scikit-learn face: an estimator that refuses, and figures of refusal as its scores.
 
 Read in this order: :mod:`inputs`, :mod:`labels`, :mod:`networks`, :mod:`notes`,
-:mod:`estimator`, :mod:`scoring`.
+:mod:`settings`, :mod:`estimator`, :mod:`scoring`.
 """
 
 from nescio.estimator.estimator import NescioClassifier

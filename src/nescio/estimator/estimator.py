@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
@@ -22,7 +21,7 @@ from nescio.classifier.modelfile import from_bytes, to_bytes
 from nescio.data import ImageSet, to_float
 from nescio.errors import DataError, UsageError
 from nescio.estimator.inputs import Array, Features, Input, Pixels
-from nescio.estimator.labels import class_names, refusal_value, with_refusals
+from nescio.estimator.labels import class_names, numbered, refusal_value, with_refusals
 from nescio.estimator.networks import (
     AUTO,
     Network,
@@ -32,15 +31,11 @@ from nescio.estimator.networks import (
     for_images,
 )
 from nescio.estimator.notes import Notes
+from nescio.estimator.settings import recipe_with, within_means
 from nescio.evaluation import Evaluation
 from nescio.inference import Prior, Recipe
 from nescio.refusal import Decisions, NeverRefuse, Rule
-from nescio.training import find_recipe, fit
-
-FEATURE_STEPS = 200
-"""At least so many steps for features, in place of the recipe's 800: five-fold cross-validation
-on scikit-learn's iris, wine and breast cancer sets saw no gain from more, whose samples have far
-fewer numbers than images."""
+from nescio.training import fit
 
 PACKED = "_classifier_bytes"
 """Under which the fitted classifier lies in a pickle, as the bytes of a model file."""
@@ -163,7 +158,7 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             NescioError: See :func:`nescio.fit`.
         """
         X, y = validate_data(self, X, y, allow_nd=True, dtype="numeric")
-        classes, labels = _classes(y)
+        classes, labels = numbered(y)
         if self.refusal_label is not None:
             refusal_value(classes, self.refusal_label)
         for name, value in (("samples", self.samples), ("epochs", self.epochs)):
@@ -387,8 +382,7 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _recipe(self, read: Input, classes: Array, labels: Array, notes: Notes) -> Recipe:
         """The recipe with what the parameters say, and what the data allow."""
-        recipe = find_recipe(self.recipe)
-        changes: dict[str, Any] = {
+        settings = {
             "epochs": self.epochs,
             # Who asks for a number of passes gets that number.
             "minimum_steps": None if self.epochs is None else 0,
@@ -398,27 +392,10 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "rule": self.rule,
             "calibration": self.calibration,
         }
-        recipe = replace(recipe, **{k: v for k, v in changes.items() if v is not None})
-        if isinstance(read, Features):
-            if recipe.augment not in ("auto", "none"):
-                raise UsageError(
-                    f"recipe: features cannot be moved or turned as images are ({recipe.augment}); "
-                    "say image_shape, or augment='none'"
-                )
-            steps = min(recipe.minimum_steps, FEATURE_STEPS)
-            recipe = replace(recipe, augment="none", minimum_steps=steps)
-        counts = np.bincount(labels)
-        if recipe.calibration * counts.min() >= 1 - 1e-9 or self.max_risk is not None:
+        recipe = recipe_with(self.recipe, settings, features=isinstance(read, Features))
+        if self.max_risk is not None:
             return recipe
-        if recipe.rule == "calibrated" and self.rule is None:
-            notes.note(
-                f"class {classes[counts.argmin()]} has {counts.min()} images, too few to keep "
-                f"{100 * recipe.calibration:g} % of them out to calibrate: all are trained on, and "
-                "nothing will be refused; give more images, a larger calibration, or "
-                "rule='calibrated'"
-            )
-            return replace(recipe, calibration=0.0, rule="none")
-        return recipe if recipe.rule == "calibrated" else replace(recipe, calibration=0.0)
+        return within_means(recipe, classes, labels, notes, insists=self.rule is not None)
 
     def _warn(self) -> None:
         """Of what a user could not see otherwise, and would not expect."""
@@ -432,21 +409,6 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.refusal_label is not None and isinstance(self.rule_, NeverRefuse):
             told = self.notes_[0] if self.notes_ else "the rule never refuses"
             warnings.warn(f"refusal_label will never be predicted: {told}", stacklevel=3)
-
-
-def _classes(y: Array) -> tuple[Array, Array]:
-    """The classes ``(C,)`` and the number of each label ``(N,)`` among them."""
-    try:
-        check_classification_targets(y)
-        classes, labels = np.unique(y, return_inverse=True)
-    except TypeError as error:
-        raise DataError(f"y mixes types that have no order: {error}") from error
-    if len(classes) < 2:
-        raise DataError(
-            f"NescioClassifier needs images of at least 2 classes, but y has one class: "
-            f"{classes.tolist()[0]!r}"
-        )
-    return classes, labels.astype(np.int64)
 
 
 def _require_whole(name: str, value: Any) -> None:

@@ -5,12 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
 
 from nescio.errors import DataError, UsageError
 from nescio.estimator.inputs import Array
 
 KINDS = {"i": "integers", "u": "integers", "f": "floats", "U": "strings", "b": "booleans"}
 """The types that classes have, by NumPy's letter."""
+
+
+def numbered(y: Array) -> tuple[Array, Array]:
+    """The classes ``(C,)`` and the number of each label ``(N,)`` among them.
+
+    Raises:
+        ValueError: They are no classes, such as numbers that are not whole.
+        DataError: They have no order, or are all of one class.
+    """
+    try:
+        check_classification_targets(y)
+        classes, labels = np.unique(y, return_inverse=True)
+    except TypeError as error:
+        raise DataError(f"y mixes types that have no order: {error}") from error
+    if len(classes) < 2:
+        raise DataError(
+            f"NescioClassifier needs images of at least 2 classes, but y has one class: "
+            f"{classes.tolist()[0]!r}"
+        )
+    return classes, labels.astype(np.int64)
 
 
 def class_names(classes: Array) -> tuple[str, ...]:

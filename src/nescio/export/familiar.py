@@ -17,7 +17,8 @@ from torch import Tensor
 from nescio.export.graph import Graph, Value
 from nescio.export.search import count_below
 from nescio.familiarity import Stage
-from nescio.familiarity.density import LEAST_VARIANCE, Axes, GaussianDensities
+from nescio.familiarity.axes import LEAST_VARIANCE, Axes
+from nescio.familiarity.density import GaussianDensities
 from nescio.familiarity.neighbours import NEIGHBOUR, PLANE, RIDGE, NeighbourDensities
 from nescio.familiarity.tail import Tail
 
@@ -57,7 +58,7 @@ def _distances(graph: Graph, stage: Stage, features: Value) -> Value:
 
 
 def _along(graph: Graph, axes: Axes, features: Value) -> Value:
-    """See :class:`nescio.familiarity.density.Axes`."""
+    """See :class:`nescio.familiarity.axes.Axes`."""
     basis = graph.constant(_array(axes.basis), "basis")
     standard = (features - _array(axes.centre)) / _array(axes.spread)
     along = standard @ basis

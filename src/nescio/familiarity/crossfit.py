@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nescio.familiarity.density import MOST_AXES, ClassMoments, GaussianDensities, axes_of_few
+from nescio.familiarity.axes import MOST_AXES, axes_of_few
+from nescio.familiarity.density import ClassMoments, GaussianDensities
 from nescio.familiarity.neighbours import NeighbourDensities
 
 FEW = 5 * MOST_AXES

@@ -23,14 +23,9 @@ from torch import Tensor, nn
 
 from nescio.data import ImageSet, Stack, images_at_once, to_float
 from nescio.errors import ArchitectureError
+from nescio.familiarity.axes import MOST_AXES, Axes, AxesMoments
 from nescio.familiarity.crossfit import FEW, cross_fitted
-from nescio.familiarity.density import (
-    MOST_AXES,
-    Axes,
-    AxesMoments,
-    ClassMoments,
-    GaussianDensities,
-)
+from nescio.familiarity.density import ClassMoments, GaussianDensities
 from nescio.familiarity.neighbours import MOST_AXES as MOST_NEIGHBOUR_AXES
 from nescio.familiarity.neighbours import MOST_NEIGHBOURS, NeighbourDensities
 from nescio.familiarity.stages import IMAGE, OUTPUT, StageReader, find_stages

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nescio.familiarity.density import Axes
+from nescio.familiarity.axes import Axes
 
 NEIGHBOUR = 3
 """The distance to which neighbour counts; to the farthest one in classes with fewer."""

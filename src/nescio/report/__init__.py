@@ -1,11 +1,12 @@
 """Reports: the article's picture of one answer, and self-contained HTML pages.
 
-Read in this order: :mod:`colours`, :mod:`reference`, :mod:`picture`; for the page on a study
-:mod:`words`, :mod:`svg`, :mod:`curves`, :mod:`histograms`, :mod:`prose`, :mod:`sections`,
-:mod:`classes`, :mod:`galleries`, :mod:`html`; for the page of refusals :mod:`thumbnail`,
-:mod:`review`.
+Read in this order: :mod:`colours`, :mod:`reference`, :mod:`picture`; for both pages
+:mod:`words`, :mod:`pages`; for the page on a study :mod:`svg`, :mod:`curves`, :mod:`histograms`,
+:mod:`prose`, :mod:`sections`, :mod:`classes`, :mod:`galleries`, :mod:`html`; for the page of
+refusals :mod:`thumbnail`, :mod:`review`, :mod:`asking`.
 """
 
+from nescio.report.asking import render_review, write_review
 from nescio.report.html import render_report, write_report
 from nescio.report.picture import answer_png, draw_answer, save_answer
 from nescio.report.reference import Reference
@@ -14,8 +15,6 @@ from nescio.report.review import (
     Review,
     compose_review,
     questions,
-    render_review,
-    write_review,
 )
 
 __all__ = [

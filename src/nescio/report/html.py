@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from nescio.evaluation.calibration import ReliabilityBin, reliability
@@ -21,7 +21,7 @@ from nescio.report.curves import (
 )
 from nescio.report.galleries import doubt_threshold, galleries, unfamiliar_threshold
 from nescio.report.histograms import Scores, score_graph
-from nescio.report.words import percent
+from nescio.report.pages import environment, source
 
 RIDGES = 12
 """Shifted sets in the histograms of scores, at most."""
@@ -133,18 +133,11 @@ def _training(study: Study) -> list[tuple[str, Markup]]:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("nescio.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
-    environment.filters["number"] = sections.number
-    environment.filters["bracket"] = _bracket
-    environment.globals["css"] = _style()
-    return environment
+    known = environment()
+    known.filters["number"] = sections.number
+    known.filters["bracket"] = _bracket
+    known.globals["css"] = Markup(source("report.css"))  # noqa: S704 - our own file
+    return known
 
 
 def _bracket(words: str) -> Markup:
@@ -153,9 +146,3 @@ def _bracket(words: str) -> Markup:
     if not bracket:
         return escape(words)
     return Markup('{}<span class="interval">[{}</span>').format(value, rest)
-
-
-def _style() -> Markup:
-    from importlib.resources import files
-
-    return Markup((files("nescio.report") / "templates" / "report.css").read_text("utf-8"))  # noqa: S704

@@ -1,28 +1,22 @@
-"""What a person does with refusals: one page to label them on, self-contained.
+"""Which images a person is asked about, and what is said of each; :mod:`asking` shows them.
 
-The page saves a CSV file that ``nescio train --extra-labels`` takes
-(:mod:`nescio.data.labels`).
+A person labels them on one page, which saves a CSV file that ``nescio train --extra-labels``
+takes (:mod:`nescio.data.labels`).
 """
 
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from torch import Tensor
 
 from nescio.errors import UnreadableImage
-from nescio.files import write_text
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import Decision, Decisions, Reason
 from nescio.report.thumbnail import Thumbnail, thumbnail
@@ -214,37 +208,6 @@ def compose_review(
     )
 
 
-def render_review(review: Review) -> str:
-    """The page as HTML; everything in it that is not markup is escaped."""
-    environment = _environment()
-    style, script = (_source(f"review.{kind}") for kind in ("css", "js"))
-    policy = (
-        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"script-src {_hash(script)}; style-src {_hash(style)}"
-    )
-    page = environment.get_template("review.html.jinja").render(
-        review=review,
-        sections=_sections(review),
-        data={
-            "fingerprint": review.fingerprint,
-            "classes": review.classes,
-            "images": [question.name for question, _ in review.cards],
-            "proposals": [question.proposals for question, _ in review.cards],
-            "keys": review.keys,
-        },
-        policy=policy,
-        style=Markup(style),  # noqa: S704 - our own files
-        script=Markup(script),  # noqa: S704
-    )
-    # Names that no encoding holds are shown as nearly as can be.
-    return page.encode("utf-8", "replace").decode("utf-8")
-
-
-def write_review(path: Path, review: Review) -> None:
-    """Write the page to ``path``, whole or not at all."""
-    write_text(path, render_review(review))
-
-
 def _proposals(decisions: Decisions, i: int) -> tuple[int, ...]:
     """What the rule puts forward, what the image is most like, and what is most probable."""
     probability = decisions.probability[i]
@@ -311,44 +274,9 @@ def _size(question: Question, picture: Thumbnail, classes: Sequence[str]) -> int
     return len(picture.uri) + MARKUP + MENTIONS * letters
 
 
-def _sections(review: Review) -> list[dict[str, Any]]:
-    """What the page lists, reason by reason; cards are numbered through."""
-    numbered = list(enumerate(review.cards))
-    found = []
-    for reason, (heading, sentence) in SECTIONS.items():
-        cards = [card for card in numbered if card[1][0].reason is reason]
-        if cards:
-            found.append({"heading": heading, "sentence": sentence, "cards": cards})
-    return found
-
-
 def _is_utf8(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _hash(text: str) -> str:
-    """What a Content-Security-Policy calls this very text."""
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
-
-
-def _source(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None  # noqa: S101 - made with one
-    return environment.loader.get_source(environment, name)[0]
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("nescio.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
-    return environment
