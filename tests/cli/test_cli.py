@@ -107,8 +107,8 @@ def test_predict_json_in_input_order_with_errors(
     bad.write_bytes(images[0].read_bytes()[:40])
     missing = tmp_path / "missing.png"
     status, out, err = cli(
-        "predict", model_file, images[0], bad, images[1], images[2], "--json", "--samples", "20",
-        "--samples-fixed",
+        "predict", model_file, images[0], bad, images[1], missing, images[2], "--json",
+        "--samples", "20", "--samples-fixed",
     )  # fmt: skip
     assert status == 2
     assert err.count("error: ") == 1
@@ -116,16 +116,17 @@ def test_predict_json_in_input_order_with_errors(
     assert "the other images were answered" in err
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["image"] for line in lines] == [
-        str(p) for p in (images[0], bad, images[1], images[2])
+        str(p) for p in (images[0], bad, images[1], missing, images[2])
     ]
-    assert set(lines[1]) == {"image", "error"}
+    assert set(lines[1]) == set(lines[3]) == {"image", "error"}
+    assert "no such file" in lines[3]["error"]
     assert set(lines[0]) == {
         "image", "label", "accepted", "reason", "proposed", "probability", "median", "scores",
         "samples", "nearest", "stage",
     }  # fmt: skip
     assert lines[0]["samples"] == 20
     assert sum(lines[0]["probability"].values()) == pytest.approx(1, abs=1e-4)
-    assert cli.fails("predict", model_file, missing).count("missing.png") >= 1
+    assert cli.fails("predict", model_file, tmp_path / "missing").count("missing") >= 1
     adaptive = cli("predict", model_file, *images, "--json", "--rule", "none")[1]
     assert all(json.loads(line)["samples"] < 100 for line in adaptive.splitlines())
 

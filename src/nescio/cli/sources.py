@@ -134,6 +134,14 @@ def _of_files(files: Sequence[Path], classifier: Classifier) -> Batch:
 
 
 def _is_image_file(path: Path) -> bool:
-    """Whether to read this path as one image: any file that is not a data set."""
+    """Whether to read this path as one image: any file that is not a data set.
+
+    A file that is not there is an image that cannot be read, if it is named as one: the others are
+    still answered.
+    """
+    from nescio.data.folders import SUFFIXES
+
     name = path.name.lower()
+    if not path.exists():
+        return path.suffix.lower() in SUFFIXES
     return path.is_file() and not name.endswith((".npz", ".tar")) and "-ubyte" not in name
