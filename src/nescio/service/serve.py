@@ -51,7 +51,7 @@ def serve(settings: Settings, announce: Callable[[str], None], *, factory: str =
 
     def ready() -> None:
         announce(address(listener))
-        _tell_systemd("READY=1")
+        tell_systemd("READY=1")
 
     with listener:
         if settings.workers == 1:
@@ -89,7 +89,7 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def _tell_systemd(state: str) -> None:
+def tell_systemd(state: str) -> None:
     """What ``sd_notify`` does, where a unit of Type=notify started this process."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path:
