@@ -156,6 +156,16 @@ def test_samples_are_all_drawn_where_that_is_asked(client: TestClient) -> None:
     assert few["samples"] < all_["samples"] == 200
 
 
+def test_promises_are_told_not_to_cover_other_samples_or_seeds(client: TestClient) -> None:
+    images = [{"pixels": IMAGES[0].tolist()}]
+    assert post_json(client, images)["notes"] == []
+    assert post_json(client, images, samples=20, seed=0)["notes"] == []
+    fewer, other = post_json(client, images, samples=5, seed=1)["notes"]
+    assert "samples 20, not 5" in fewer
+    assert "seed 0, not 1" in other
+    assert post_json(client, images, samples=5, rule="median:0.2")["notes"] == []
+
+
 def test_another_model_is_asked_by_its_name(client: TestClient) -> None:
     answer = client.post(
         "/v1/predict?model=again", content=png(IMAGES[0]), headers={"Content-Type": "image/png"}

@@ -148,6 +148,9 @@ class PredictOut(BaseModel):
     """The answers, in the order of the images."""
 
     model: str
+    notes: Annotated[
+        list[str], Field(description="Why the rule's promises do not cover this answer, if so.")
+    ]
     predictions: list[Answered | Unread]
 
 
