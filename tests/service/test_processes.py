@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -199,6 +200,21 @@ def test_a_replacement_that_cannot_start_leaves_the_others_at_work(
     server.logs("is bad; another is started in 1 s")
     assert json.loads(get(where, "/v1/predict")[1])["word"] == "old"
     model.write_text("mended")
+    server.logs("serves", 3)
+
+
+@pytest.mark.slow
+def test_a_worker_for_which_there_is_no_room_is_tried_again(start: Start) -> None:
+    server = start(workers=2)
+    where = server.where()
+    server.logs("serves", 2)
+    pid = server.process.pid
+    usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, usual[1]))
+    os.kill(server.workers()[0], signal.SIGKILL)
+    server.logs("cannot be started: Too many open files")
+    assert get(where, "/v1/predict")[0] == 200
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
     server.logs("serves", 3)
 
 
