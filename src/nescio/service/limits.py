@@ -16,7 +16,7 @@ class Limits:
         pixels: Of one image, as its header says, before it is decoded (413).
         request_pixels: Of all images of a request together (413).
         images: Of one request (413); in JSON never more than 10,000.
-        numbers: In a JSON body, pixels above all; and half as many lists and objects (413).
+        numbers: In a JSON body, pixels above all; and a fifth as many lists and objects (413).
         samples: Networks drawn for a request, at most (422).
         rate: Requests a second that one client may make on average; ``None`` for any (429).
         burst: Requests that one client may make at once where there is a ``rate``.

@@ -164,10 +164,12 @@ def _read_json(body: bytes, limits: Limits) -> tuple[list[Given], dict[str, Any]
     # Counted before anything is built: two bytes of text become an object of fifty and more.
     if (
         body.count(b",") > limits.numbers
-        or body.count(b"[") + body.count(b"{") > limits.numbers // 2
+        or body.count(b"[") + body.count(b"{") > limits.numbers // 5
     ):
         raise Problem(
-            413, f"JSON may hold {limits.numbers:,} numbers; send images as files or in base64"
+            413,
+            f"JSON may hold {limits.numbers:,} numbers, in {limits.numbers // 5:,} lists and "
+            "objects; send images as files or in base64",
         )
     try:
         asked = wire.PredictIn.model_validate_json(body)
