@@ -100,7 +100,7 @@ def test_refusals_in_words(visit: "Callable[..., Visit]") -> None:
     # The article's stricter rule proposes nothing here.
     opened.says("I don’t know: perhaps 4.")
     assert page.inner_text("#why") == (
-        "The networks disagree: 52 of 100 networks say 4, 48 say 9."
+        "The networks disagree: 52 of 100 say 4, 48 say 9."
     )
     both = prediction_json(FOUR_AND_NINE) | {"label": None, "reason": "ambiguous"}
     opened.prediction = both | {"proposed": ["4", "9"], "accepted": False}
@@ -221,7 +221,9 @@ def test_undo_and_clear(visit: "Callable[..., Visit]") -> None:
     page.click("#clear")
     opened.says("Nothing is drawn yet.")
     assert page.is_disabled("#clear")
-    assert page.is_hidden("#histograms")  # nothing of the last answer stays
+    # Nothing of the last answer stays.
+    assert set(page.locator(".histograms .number").all_inner_texts()) == {"–"}
+    assert page.locator("#familiarity .pointer").count() == 0
     for strokes in (2, 1):
         page.click("#undo")
         opened.says("I say 3.")
@@ -417,7 +419,7 @@ def test_a_file_that_no_one_can_read(visit: "Callable[..., Visit]") -> None:
     opened.says("No answer.")
     assert page.inner_text("#trouble-words") == "This file cannot be read as an image."
     assert page.is_hidden("#again")
-    assert page.is_hidden("#histograms")
+    assert page.locator(".histograms .proposed").count() == 0
     opened.until(lambda: page.text_content("#said") == "This file cannot be read as an image.")
     opened.answer = None
     page.click("text=A clear digit")

@@ -4,7 +4,7 @@ import { across, fillTable, html, mark, set } from "./svg.js";
 import { percent, roughly } from "./words.js";
 
 const BINS = 8; // The article's number.
-const HEIGHT = 64;
+const HEIGHT = 72;
 
 /** With more classes only so many, the most probable ones, are drawn. */
 export const MOST_CLASSES = 20;
@@ -47,6 +47,19 @@ export class Histograms {
     this.note.textContent = inWords(shown.length, classes.length, view);
   }
 
+  /** Show that nothing was asked, or nothing answered. */
+  blank(classes) {
+    this.#arrange(classes.map((_, c) => c).slice(0, MOST_CLASSES), classes);
+    for (const { item, bars, middle, threshold, number } of this.cells.values()) {
+      item.classList.remove("proposed");
+      for (const bar of bars) set(bar, { y: HEIGHT, height: 0 });
+      for (const mark of [middle, threshold]) set(mark, { visibility: "hidden" });
+      number.textContent = "–";
+    }
+    this.body.replaceChildren();
+    this.note.textContent = "";
+  }
+
   #arrange(shown, classes) {
     const key = JSON.stringify(shown.map((c) => classes[c]));
     if (key === this.shown) return;
@@ -65,7 +78,7 @@ export class Histograms {
       set(bars[i], { y: (HEIGHT - seen).toFixed(1), height: seen.toFixed(1) });
     });
     item.classList.toggle("proposed", proposed);
-    set(middle, { x: across(axis(height)) });
+    set(middle, { x: across(axis(height)), visibility: "visible" });
     number.textContent = roughly(height);
     const line = view.threshold === null ? {} : { x1: across(axis(view.threshold)) };
     set(threshold, { ...line, x2: line.x1 ?? 0, visibility: line.x1 ? "visible" : "hidden" });

@@ -157,7 +157,7 @@ function showAnswer() {
   find("seen").setAttribute("aria-label", `What the network sees: ${size}`);
   const scale = document.querySelector("input[name=scale]:checked").value;
   histograms.show(answer, decision, { ...panel.view, scale });
-  showStanding(answer, decision);
+  showStanding(answer, decision.reason === "unfamiliar");
   say(told.head + told.tail, QUIET);
 }
 
@@ -171,21 +171,28 @@ function showNothing() {
   find("seen-words").textContent = "what it sees";
   find("seen").setAttribute("aria-label", "Nothing was shown to the network yet");
   find("seen").getContext("2d").clearRect(0, 0, find("seen").width, find("seen").height);
+  if (state.model === null) return;
+  // Nothing of an earlier answer beside a new question.
+  histograms.blank(state.model.classes);
+  showStanding(null);
 }
 
-function showStanding(answer, decision) {
+/** Where an image stands, or without one, among what it would stand. */
+function showStanding(answer, refused = false) {
   const { reference } = state.model;
-  const value = answer.scores.unfamiliarity;
-  const place = standing(answer);
-  const known = Boolean(reference?.length) && value !== null && place !== null;
-  find("familiar-known").hidden = find("familiar-numbers").hidden = !known;
-  if (!known) {
-    find("familiar-words").textContent = "This model does not judge how familiar an image is.";
+  const value = answer?.scores.unfamiliarity ?? null;
+  const place = answer && standing(answer);
+  const known = Boolean(reference?.length) && (answer === null || (value !== null && place !== null));
+  find("familiar-known").hidden = !known;
+  find("familiar-numbers").hidden = !known || answer === null;
+  const { threshold, partly } = panel.gate;
+  if (known) showFamiliarity(find("familiarity"), { reference, value, threshold, partly, refused });
+  if (!known || answer === null) {
+    find("familiar-words").textContent = known
+      ? "Images that were held out of training, by how unlike the training images they are."
+      : "This model does not judge how familiar an image is.";
     return;
   }
-  const { threshold, partly } = panel.gate;
-  const refused = decision.reason === "unfamiliar";
-  showFamiliarity(find("familiarity"), { reference, value, threshold, partly, refused });
   const like = answer.nearest === null ? "" : ` It looks most like ${answer.nearest}.`;
   find("familiar-words").textContent = `It is ${place.words}.${like}`;
   const middle = reference[Math.floor(reference.length / 2)];

@@ -60,7 +60,7 @@ export function why(decision, answer) {
 
   function doubt(refusal, from, all, told) {
     const agree = all[refusal.top] >= 0.9 * from.sampled.length;
-    if (!agree) return `The networks disagree: ${told}.`;
+    if (!agree) return `The networks disagree: ${told.replace(" networks", "")}.`;
     if (nearest !== null && nearest !== classes[refusal.top]) {
       return `${told}, but it looks more like ${nearest}.`;
     }
@@ -91,7 +91,7 @@ export function standing({ familiarity, images }) {
     const all = `every one of ${images.toLocaleString("en")} familiar images`;
     return { common: false, words: `stranger than ${all}` };
   }
-  const share = trimmed(Math.min(100 * (1 - familiarity), 99.99), 2);
+  const share = trimmed(Math.min(100 * (1 - familiarity), 99.99), familiarity > 0.01 ? 1 : 2);
   return { common: false, words: `stranger than ${share} % of familiar images` };
 }
 
