@@ -6,11 +6,15 @@ Each draw is a set of familiar images as calibration sees them: their strangenes
 class, their doubt, the answer and the truth. The promise of risk is broken when the true error
 rate of what a calibration's thresholds accept is above the promised one; that may happen in a
 share 1 - P of calibrations. The promise of refusals holds on average over calibrations.
+
+Of the table of promises each row is judged by itself; and so is whoever chooses among the rows once
+he has seen them.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +22,16 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from nescio.refusal import CalibratedOn, CalibratedRule, CalibrationScores, calibrate
+from nescio.refusal import (
+    RISKS,
+    CalibratedOn,
+    CalibratedRule,
+    CalibrationScores,
+    KeptScores,
+    PromiseRow,
+    calibrate,
+    promise_table,
+)
 
 POPULATION = 200_000
 """Images that the truth is counted on; its error is far below what is told apart here."""
@@ -81,8 +94,41 @@ class Outcome:
 
     def risk_holds(self, confidence: float) -> float:
         """The p-value of: at most a share 1 - P of calibrations breaks the promise of risk."""
-        test = stats.binomtest(self.violations, self.repeats, 1 - confidence, alternative="greater")
-        return float(test.pvalue)
+        return holds(self.violations, self.repeats, confidence)
+
+
+@dataclass(frozen=True)
+class TableOutcome:
+    """What repeated calibration showed of the table of promises.
+
+    Attributes:
+        repeats: Calibrations.
+        risks: The rows.
+        answered: For each row the calibrations that found a valid threshold.
+        violations: For each row those whose risk was above the promised one.
+        coverage: For each row the mean share of familiar images accepted.
+        any_broken: Calibrations in which some row was broken.
+        chosen_broken: Those in which the row was broken that a reader of the table would take: the
+            smallest error rate that answers most calibration images, or the largest if none does.
+    """
+
+    repeats: int
+    risks: tuple[float, ...]
+    answered: tuple[int, ...]
+    violations: tuple[int, ...]
+    coverage: tuple[float, ...]
+    any_broken: int
+    chosen_broken: int
+
+    def rows_hold(self, confidence: float) -> tuple[float, ...]:
+        """For each row the p-value of: at most a share 1 - P of calibrations breaks it."""
+        return tuple(holds(broken, self.repeats, confidence) for broken in self.violations)
+
+
+def holds(violations: int, repeats: int, confidence: float) -> float:
+    """The p-value of: the chance of a violation is at most 1 - P."""
+    test = stats.binomtest(violations, repeats, 1 - confidence, alternative="greater")
+    return float(test.pvalue)
 
 
 def simulate(
@@ -124,6 +170,74 @@ def simulate(
     )
 
 
+def simulate_table(
+    world: World,
+    *,
+    images: int,
+    repeats: int,
+    confidence: float = 0.95,
+    max_refusal: float = 0.05,
+    risks: Sequence[float] = RISKS,
+    seed: int = 0,
+) -> TableOutcome:
+    """Make the table ``repeats`` times from ``images`` fresh images."""
+    generator = torch.Generator().manual_seed(seed)
+    truth = _Truth.of(world.draw(POPULATION, generator))
+    answered, broken = (torch.zeros(len(risks), dtype=torch.int64) for _ in range(2))
+    coverage = torch.zeros(len(risks), dtype=torch.float64)
+    some = chosen = 0
+    for _ in range(repeats):
+        table = promise_table(
+            KeptScores.of(world.draw(images, generator)),
+            NOWHERE,
+            max_refusal=max_refusal,
+            confidence=confidence,
+            risks=risks,
+        )
+        covers, errs = truth.of_rows(table)
+        bad = [rate > row.max_risk for row, rate in zip(table, errs, strict=True)]
+        broken += torch.tensor(bad)
+        answered += torch.tensor([row.kept for row in table])
+        coverage += torch.tensor(covers)
+        some += any(bad)
+        likes = [row.coverage > 0.5 for row in table]
+        chosen += bad[likes.index(True) if any(likes) else -1]
+    return TableOutcome(
+        repeats,
+        tuple(risks),
+        tuple(answered.tolist()),
+        tuple(broken.tolist()),
+        tuple((coverage / repeats).tolist()),
+        some,
+        chosen,
+    )
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """The population in the order of its doubt, so that many thresholds are judged at once."""
+
+    strangeness: Tensor
+    doubt: Tensor
+    wrong: Tensor
+
+    @staticmethod
+    def of(population: CalibrationScores) -> _Truth:
+        kept, order = KeptScores.of(population), population.doubt.argsort()
+        return _Truth(kept.unfamiliarity[order], kept.doubt[order], kept.wrong[order])
+
+    def of_rows(self, table: Sequence[PromiseRow]) -> tuple[list[float], list[float]]:
+        """The coverage and the error rate of each row; the gate is the same for all of them."""
+        passes = self.strangeness <= table[0].rule.unfamiliar[0]
+        limits = torch.tensor([row.rule.doubtful[0] for row in table], dtype=self.doubt.dtype)
+        below = torch.searchsorted(self.doubt, limits, right=True)
+        accepted, wrong = (
+            torch.cat([torch.zeros(1, dtype=torch.int64), each.cumsum(0)])[below]
+            for each in (passes, passes & self.wrong)
+        )
+        return (accepted / len(self.doubt)).tolist(), (wrong / accepted.clamp_min(1)).tolist()
+
+
 def answers(rule: CalibratedRule, population: CalibrationScores) -> tuple[Tensor, Tensor]:
     familiar = (population.unfamiliarity <= torch.tensor(rule.unfamiliar)).any(-1)
     if rule.frontier is not None:
@@ -150,11 +264,20 @@ def _refusals(population: CalibrationScores, kept: Tensor, per_class: bool) -> T
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a table; the worlds differ from those of the tests."""
+    """Print tables; the worlds differ from those of the tests."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=("single", "table"), help="one promise, or the table")
     options = parser.parse_args(arguments)
+    if options.only != "table":
+        print_single(options.repeats, options.seed)
+    if options.only != "single":
+        print_table(options.repeats, options.seed)
+
+
+def print_single(repeats: int, seed: int) -> None:
+    """Calibrations for one promise each."""
     head = "world, promise, images, no threshold, risk broken, allowed, p, refused, coverage"
     print(f"| {head.replace(', ', ' | ')} |")
     print("|---" * 9 + "|")
@@ -167,12 +290,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result = simulate(
             world,
             images=images,
-            repeats=options.repeats,
+            repeats=repeats,
             max_risk=0.03,
             confidence=0.9,
             max_refusal=0.02,
             per_class=per_class,
-            seed=options.seed,
+            seed=seed,
         )
         share = result.violations / result.repeats
         print(
@@ -184,17 +307,51 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     for images in (300, 1000, 6000):
         result = simulate(
-            World(sure=True),
-            images=images,
-            repeats=options.repeats,
-            max_refusal=0.02,
-            seed=options.seed,
+            World(sure=True), images=images, repeats=repeats, max_refusal=0.02, seed=seed
         )
         print(
             f"| both reasons | 2 % refused together | {images} | - | - | - | - | "
             f"{100 * result.refusal:.3f} % | {100 * result.coverage:.1f} % |",
             flush=True,
         )
+
+
+def print_table(repeats: int, seed: int, confidence: float = 0.9) -> None:
+    """The table of promises, each row with ``confidence``, and with what lets all hold at once."""
+    for name, world, images in (
+        ("rising", World(), 1000),
+        ("rising, fewer errors", World(error=0.2), 3000),
+        ("bumpy", World(bumpy=True), 1000),
+    ):
+        for each in (confidence, 1 - (1 - confidence) / len(RISKS)):
+            result = simulate_table(
+                world,
+                images=images,
+                repeats=repeats,
+                confidence=each,
+                max_refusal=0.02,
+                seed=seed,
+            )
+            print(f"\n{name}, {images} images, each row with {100 * each:g} % confidence:")
+            print(
+                "| errors at most | threshold found | broken | p | coverage |\n" + "|---" * 5 + "|"
+            )
+            rows = zip(
+                result.risks,
+                result.answered,
+                result.violations,
+                result.rows_hold(each),
+                result.coverage,
+                strict=True,
+            )
+            for risk, answered, broken, p, coverage in rows:
+                print(
+                    f"| {100 * risk:g} % | {answered} | {100 * broken / repeats:.2f} % | {p:.3f} | "
+                    f"{100 * coverage:.1f} % |"
+                )
+            some, chosen = result.any_broken / repeats, result.chosen_broken / repeats
+            print(f"some row broken: {100 * some:.2f} %; the chosen row: {100 * chosen:.2f} %")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all; sizes as people write them."""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nescio.errors import UsageError
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @contextmanager
@@ -97,3 +100,19 @@ def check_output(target: Path, *, force: bool) -> None:
     check_writable(target)
     if target.exists() and not force:
         raise UsageError(f"{target} exists; name another file, or overwrite it with --force")
+
+
+def parse_bytes(text: str, option: str = "--memory") -> int:
+    """``500M`` or ``4G`` as bytes.
+
+    Args:
+        text: The size.
+        option: What it was given to, for the message.
+
+    Raises:
+        UsageError: It is no such size.
+    """
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise UsageError(f"{option} must be a size such as 500M or 4G, got {text!r}")
+    return int(float(found[1]) * UNITS[found[2].upper()])

@@ -147,6 +147,7 @@ def test_predict_folders_data_csv_and_pictures(
         rows = list(csv.DictReader(file))
     assert len(rows) == 43
     assert {"image", "label", "accepted", "reason", "probability left"} <= set(rows[0])
+    assert all(0 <= float(row["error_probability"]) <= 1 for row in rows)
     assert sorted(p.name[:5] for p in pictures.iterdir()) == ["0001-", "0002-"]
     assert "--max-plots" in err
 

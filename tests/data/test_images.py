@@ -17,7 +17,6 @@ from nescio.data import (
     as_images,
     choose_preprocessing,
     load,
-    parse_bytes,
     parse_size,
     split,
     to_float,
@@ -25,6 +24,7 @@ from nescio.data import (
 from nescio.data.images import Fit
 from nescio.data.synthetic import LETTERS, digits, letters, noise
 from nescio.errors import DataError, UsageError
+from nescio.files import parse_bytes
 
 
 def image_set(labels: list[int], classes: int = 2) -> ImageSet:

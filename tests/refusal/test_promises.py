@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from promises import NOWHERE, World, answers, simulate
+from promises import NOWHERE, World, answers, holds, simulate, simulate_table
 from scipy import stats
 
 from nescio.refusal import (
@@ -182,3 +182,18 @@ def test_scores_that_calibration_never_kept(name: str, value: torch.Tensor) -> N
     whole = KeptScores(torch.zeros(5), torch.zeros(5), torch.zeros(5, dtype=torch.bool)).tensors()
     with pytest.raises(ValueError, match="scores of calibration"):
         KeptScores.unpack({**whole, name: value})
+
+
+def test_each_row_of_the_table_holds_over_repeated_calibration() -> None:
+    risks = (0.02, 0.05, 0.1)
+    world = World(bumpy=True)
+    result = simulate_table(world, images=500, repeats=150, confidence=0.8, risks=risks)
+    assert min(result.rows_hold(0.8)) > 1e-3
+    assert result.answered[1] > 125
+    assert result.coverage[0] < result.coverage[1] < result.coverage[2]
+    # Each by itself: that one of them breaks is likelier than that a given one does.
+    assert result.any_broken > max(result.violations)
+    assert result.chosen_broken <= result.any_broken <= sum(result.violations)
+    together = simulate_table(world, images=500, repeats=100, confidence=1 - 0.2 / 3, risks=risks)
+    assert holds(together.any_broken, 100, 0.8) > 1e-3
+    assert together.any_broken / 100 < result.any_broken / 150

@@ -144,7 +144,8 @@ test_spoilt_files_are_read_or_told_of, test_many_spoilt_files = both(
 SIGNATURES = (
     b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1\x00\x20Exif\x00\x00", b"BM",
     b"RIFF\x20\x00\x00\x00WEBPVP8X", b"RIFF\x20\x00\x00\x00WEBPVP8L", b"GIF89a", b"II*\x00",
-    b"MM\x00*", b"P6\n9 9\n255\n", b"P5 99999 99999 255 ", b"8BPS", b"%!PS-Adobe", b"\x00\x00\x01\x00",
+    b"MM\x00*", b"P6\n9 9\n255\n", b"P5 99999 99999 255 ", b"8BPS", b"%!PS-Adobe",
+    b"\x00\x00\x01\x00",
 )  # fmt: skip
 
 

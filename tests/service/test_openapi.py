@@ -52,7 +52,7 @@ def explore(interface: Any, mode: GenerationMode, requests: int) -> int:
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: Any) -> None:
             # A schema cannot say that rows have one length, or that bytes are an image.
-            case.call_and_validate(excluded_checks=[positive_data_acceptance])
+            case.call_and_validate(excluded_checks=[positive_data_acceptance], timeout=120)
 
         ask()
     return explored

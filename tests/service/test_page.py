@@ -99,9 +99,7 @@ def test_refusals_in_words(visit: "Callable[..., Visit]") -> None:
     page.click("text=A letter")
     # The article's stricter rule proposes nothing here.
     opened.says("I don’t know: perhaps 4.")
-    assert page.inner_text("#why") == (
-        "The networks disagree: 52 of 100 say 4, 48 say 9."
-    )
+    assert page.inner_text("#why") == "The networks disagree: 52 of 100 say 4, 48 say 9."
     both = prediction_json(FOUR_AND_NINE) | {"label": None, "reason": "ambiguous"}
     opened.prediction = both | {"proposed": ["4", "9"], "accepted": False}
     page.click("text=A clear digit")
@@ -333,7 +331,9 @@ def test_all_of_it_by_keyboard(visit: "Callable[..., Visit]") -> None:
         assert page.evaluate(outlined), places[-1]
         page.keyboard.press("Tab")
     order = ["pad", "undo", "clear", "centre", "A clear digit", "Noise", "file", "summary"]
-    seen = [next((i for i, p in enumerate(places) if p.startswith(name)), -1) for name in order[:-1]]
+    seen = [
+        next((i for i, p in enumerate(places) if p.startswith(name)), -1) for name in order[:-1]
+    ]
     assert seen == sorted(seen)
     assert min(seen) >= 0
     page.locator("#pad").focus()
@@ -459,9 +459,7 @@ def test_errors_in_plain_words(visit: "Callable[..., Visit]", status: int, words
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_it_asks_again_when_it_was_told_to_wait(
-    visit: "Callable[..., Visit]", status: int
-) -> None:
+def test_it_asks_again_when_it_was_told_to_wait(visit: "Callable[..., Visit]", status: int) -> None:
     opened = visit()
     page = opened.open()
     opened.says("I say 3.")
@@ -543,7 +541,9 @@ def test_the_sliders_decide_as_python_does_and_ask_nobody(visit: "Callable[..., 
         assert page.locator(".histograms .proposed .class").all_inner_texts() == proposed
         answered = not bool(rule.ambiguous[0])
         assert opened.verdict == (
-            f"I say {int(rule.top[0])}." if answered else f"I don’t know: perhaps {int(rule.top[0])}."
+            f"I say {int(rule.top[0])}."
+            if answered
+            else f"I don’t know: perhaps {int(rule.top[0])}."
         )
         verdicts.add(opened.verdict)
     assert len(verdicts) > 1
@@ -636,7 +636,16 @@ def test_javascript_knows_the_promised_rule(visit: "Callable[..., Visit]") -> No
             limits = {"unfamiliar": unfamiliar, "doubtful": doubtful}
             bounds = [ends.get(v, v) if isinstance(v, str) else v for v in limits.values()]
             rule = CalibratedRule(
-                (bounds[0],), (bounds[1],), "error_probability", None, 0.01, 0.1, 0.95, (1,), (0,), on
+                (bounds[0],),
+                (bounds[1],),
+                "error_probability",
+                None,
+                0.01,
+                0.1,
+                0.95,
+                (1,),
+                (0,),
+                on,
             )
             for _ in range(5):
                 sampled = torch.from_numpy(generator.dirichlet([0.3] * 4, (20, 1))).float()

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests_support import SIDE, stripes
 import nescio
 from nescio.data import ImageSet, adapt, as_images
 from nescio.service.app import create_app
+from nescio.service.wire import ModelOut
 
 IMAGES = stripes(6, 5).images[:, 0].numpy()
 STRANGE = np.full((SIDE, SIDE), 255, np.uint8)
@@ -154,6 +156,16 @@ def test_samples_are_all_drawn_where_that_is_asked(client: TestClient) -> None:
     assert few["samples"] < all_["samples"] == 200
 
 
+def test_promises_are_told_not_to_cover_other_samples_or_seeds(client: TestClient) -> None:
+    images = [{"pixels": IMAGES[0].tolist()}]
+    assert post_json(client, images)["notes"] == []
+    assert post_json(client, images, samples=20, seed=0)["notes"] == []
+    fewer, other = post_json(client, images, samples=5, seed=1)["notes"]
+    assert "samples 20, not 5" in fewer
+    assert "seed 0, not 1" in other
+    assert post_json(client, images, samples=5, rule="median:0.2")["notes"] == []
+
+
 def test_another_model_is_asked_by_its_name(client: TestClient) -> None:
     answer = client.post(
         "/v1/predict?model=again", content=png(IMAGES[0]), headers={"Content-Type": "image/png"}
@@ -200,8 +212,15 @@ def test_a_model_tells_what_it_knows(client: TestClient, classifier: nescio.Clas
     assert told["training_images"] == classifier.record.train_images
     assert told["reference"] == sorted(told["reference"])
     assert 1 < len(told["reference"]) <= 512
+    assert told["promises"] == [row.to_json() for row in classifier.promises()]
+    ModelOut.model_validate(told, strict=True)
     assert client.get("/v1/model?model=again").json()["name"] == "again"
     assert client.get("/v1/models").json() == {"default": "stripes", "models": ["stripes", "again"]}
+
+
+def test_a_model_that_does_not_know_what_it_could_promise(classifier: nescio.Classifier) -> None:
+    with asking(create_app(models_of(replace(classifier, kept=None), "stripes"))) as client:
+        assert client.get("/v1/model").json()["promises"] is None
 
 
 def test_nothing_tells_of_versions(client: TestClient) -> None:

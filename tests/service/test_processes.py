@@ -22,6 +22,10 @@ pytestmark = pytest.mark.skipif(
 
 Start = Callable[..., Server]
 
+# Each test starts processes, which takes seconds: those that try most are fast tests.
+ALONE = pytest.param(1, marks=pytest.mark.slow)
+TWO = pytest.param(2, marks=pytest.mark.slow)
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
@@ -49,7 +53,7 @@ def replace(model: Path, content: str) -> None:
     new.rename(model)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [ALONE, 2])
 def test_hangup_under_load_loses_nothing_and_the_new_model_answers(
     start: Start, model: Path, workers: int
 ) -> None:
@@ -73,7 +77,7 @@ def test_hangup_under_load_loses_nothing_and_the_new_model_answers(
         assert words[-1] == "new"
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [ALONE, TWO])
 def test_a_bad_file_on_hangup_keeps_the_old_model(start: Start, model: Path, workers: int) -> None:
     server = start(workers=workers)
     where = server.where()
@@ -88,7 +92,7 @@ def test_a_bad_file_on_hangup_keeps_the_old_model(start: Start, model: Path, wor
     assert "Traceback" not in server.log()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [ALONE, 2])
 def test_the_end_under_load_answers_what_was_asked(start: Start, workers: int) -> None:
     server = start(workers=workers)
     with load(server.where(), 8, "/v1/predict?seconds=0.05") as clients:
@@ -99,6 +103,7 @@ def test_the_end_under_load_answers_what_was_asked(start: Start, workers: int) -
     assert "Traceback" not in server.log()
 
 
+@pytest.mark.slow
 def test_what_takes_longer_than_the_grace_is_given_up(start: Start) -> None:
     server = start(workers=2, grace=1)
     connection = http.client.HTTPConnection("127.0.0.1", int(server.where()[:-1].split(":")[-1]))
@@ -111,7 +116,7 @@ def test_what_takes_longer_than_the_grace_is_given_up(start: Start) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [ALONE, TWO])
 def test_a_second_interrupt_stops_at_once(start: Start, workers: int) -> None:
     server = start(workers=workers, grace=60)
     connection = http.client.HTTPConnection("127.0.0.1", int(server.where()[:-1].split(":")[-1]))
@@ -146,6 +151,7 @@ def test_a_killed_worker_loses_its_own_requests_alone_and_is_replaced(start: Sta
     assert get(where, "/v1/predict")[0] == 200
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_supervisor_that_is_killed(start: Start, tmp_path: Path) -> None:
     server = start(workers=2)
     where = server.where()
@@ -157,7 +163,7 @@ def test_workers_end_with_a_supervisor_that_is_killed(start: Start, tmp_path: Pa
         get(where, "/readyz")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [ALONE, 2])
 def test_a_model_that_is_missing_is_one_line_and_status_2(
     start: Start, model: Path, workers: int
 ) -> None:
@@ -167,6 +173,7 @@ def test_a_model_that_is_missing_is_one_line_and_status_2(
     assert server.log() == f"error: {model}: there is no such file\n"
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_while_it_starts_is_one_line_and_status_2(
     start: Start, model: Path
 ) -> None:
@@ -177,6 +184,7 @@ def test_a_worker_that_dies_while_it_starts_is_one_line_and_status_2(
     assert server.log().count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_replacement_that_cannot_start_leaves_the_others_at_work(
     start: Start, model: Path
 ) -> None:
@@ -191,7 +199,7 @@ def test_a_replacement_that_cannot_start_leaves_the_others_at_work(
     server.logs("serves", 3)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, TWO])
 def test_a_port_in_use_is_one_line_and_status_2(start: Start, workers: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -203,6 +211,7 @@ def test_a_port_in_use_is_one_line_and_status_2(start: Start, workers: int) -> N
     )
 
 
+@pytest.mark.slow
 def test_figures_add_up_over_workers_also_dead_ones_and_leave_nothing(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nescio.classifier.predictor import Predictor
+from nescio.classifier.predictor import KEEP, Predictor
 from nescio.classifier.record import TrainingRecord
 from nescio.data import Dataset, ImageSet, Preprocessing, Stack, adapt, as_images
 from nescio.errors import DataError, RuleError
@@ -134,7 +134,7 @@ class Classifier:
 
         Memory is bounded whatever the number of images.
         """
-        return self.predictor(batch_size=batch_size).stream_logits(
+        return self.predictor(batch_size=batch_size, keep=0).stream_logits(
             self.prepare(images),
             samples=samples,
             seed=seed,
@@ -142,9 +142,14 @@ class Classifier:
             description=description,
         )
 
-    def predictor(self, *, batch_size: int = BATCH_SIZE) -> Predictor:
-        """What answers many calls without making ready anew for each, for one thread."""
-        return Predictor(self, batch_size=batch_size)
+    def predictor(self, *, batch_size: int = BATCH_SIZE, keep: int = KEEP) -> Predictor:
+        """What answers many calls without making ready anew for each, for one thread.
+
+        Args:
+            batch_size: Images through a network at once.
+            keep: Bytes of drawn networks to keep, see :class:`nescio.classifier.Predictor`.
+        """
+        return Predictor(self, batch_size=batch_size, keep=keep)
 
     def predict_samples(
         self,
@@ -203,7 +208,7 @@ class Classifier:
             ``(N, C)`` float32 on the CPU.
         """
         prepared = self.prepare(images)
-        predictor = self.predictor(batch_size=batch_size)
+        predictor = self.predictor(batch_size=batch_size, keep=0)
         parts = [torch.empty(0, len(self.classes))]
         done = 0
         for logits in predictor.stream_logits(
@@ -286,7 +291,7 @@ class Classifier:
     ) -> Iterator[Decisions]:
         """The decisions of :meth:`decide`, chunk of images by chunk, in bounded memory."""
         prepared = self.prepare(images)
-        return self.predictor(batch_size=batch_size).stream_decisions(
+        return self.predictor(batch_size=batch_size, keep=0).stream_decisions(
             prepared,
             rule=rule,
             samples=samples,

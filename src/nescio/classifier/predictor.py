@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -23,6 +24,12 @@ ADAPTIVE_ERROR = 1e-3
 average over images. The tests behind it (:mod:`nescio.refusal.sequential`) are predictive:
 for means they assume Student's distribution, and were checked by simulation."""
 
+KEEP = 2**26
+"""Bytes of drawn networks that are kept: 64 MiB, of the default head of ``cnn`` 1,600 networks."""
+
+OTHERS, OTHER_SHARE = 3, 0.25
+"""How many other seeds' networks are kept, and how much of the bytes each of these may take."""
+
 
 class Predictor:
     """Answers as its classifier does, without making ready anew for every call.
@@ -33,10 +40,16 @@ class Predictor:
     Args:
         classifier: What answers.
         batch_size: Images through a network at once.
+        keep: Bytes of the networks that are kept of the classifier's own seed; of each of
+            :data:`OTHERS` other seeds :data:`OTHER_SHARE` of it. 0 keeps none.
     """
 
-    def __init__(self, classifier: Classifier, *, batch_size: int = BATCH_SIZE) -> None:
+    def __init__(
+        self, classifier: Classifier, *, batch_size: int = BATCH_SIZE, keep: int = KEEP
+    ) -> None:
         self.classifier = classifier
+        self._keep = keep
+        self._seeds: OrderedDict[int, SampledNetworks] = OrderedDict()
         self._networks = SampledNetworks.prepare(
             classifier.network,
             classifier.guide,
@@ -52,9 +65,22 @@ class Predictor:
         return self.classifier.evidence_reader()
 
     def networks(self, seed: int | None = None) -> SampledNetworks:
-        """The networks of that seed; ``None`` for the one that the classifier was fitted with."""
-        own = self.classifier.record.seed if seed is None else seed
-        return self._networks.seeded(own)
+        """The networks of that seed; ``None`` for the one that the classifier was fitted with.
+
+        Those of the classifier's own seed and of the few last others are kept.
+        """
+        own = self.classifier.record.seed
+        seed = own if seed is None else seed
+        if not self._keep:
+            return self._networks.seeded(seed)
+        if seed not in self._seeds:
+            part = 1.0 if seed == own else OTHER_SHARE
+            self._seeds[seed] = self._networks.keeping(seed, int(part * self._keep))
+        self._seeds.move_to_end(seed)
+        others = [other for other in self._seeds if other != own]
+        for oldest in others[:-OTHERS]:
+            del self._seeds[oldest]
+        return self._seeds[seed]
 
     def evidence(self, images: Stack) -> Tensor:
         """How familiar images are, by class and stage, ``(n, L, C)``.

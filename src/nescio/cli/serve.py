@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_result
 from nescio.errors import UsageError
+from nescio.files import parse_bytes
 
 if TYPE_CHECKING:
     from nescio.service.limits import Limits
@@ -156,7 +157,6 @@ def serve(
 
 
 def _limits(requests: Requests) -> Limits:
-    from nescio.data import parse_bytes
     from nescio.service.limits import Limits
 
     return Limits(

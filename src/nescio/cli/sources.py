@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nescio.cli.options import FileOptions, ImageOptions
+from nescio.files import parse_bytes
 from nescio.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def read_as(files: FileOptions, images: ImageOptions | None = None) -> Reading:
     Raises:
         UsageError: One cannot be used.
     """
-    from nescio.data import Reading, parse_bytes, parse_size
+    from nescio.data import Reading, parse_size
 
     asked = images or ImageOptions()
     return Reading(

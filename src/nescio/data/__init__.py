@@ -19,7 +19,7 @@ from nescio.data.labels import read_labels
 from nescio.data.load import NAMES, all_images, load
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, as_images, choose_preprocessing
-from nescio.data.reading import Reading, parse_bytes, parse_size
+from nescio.data.reading import Reading, parse_size
 from nescio.data.rows import Rows, Stack, read_all, read_batches, take
 from nescio.data.shapes import (
     MixedShapes,
@@ -70,7 +70,6 @@ __all__ = [
     "noise",
     "novel_shapes",
     "parse_augmentation",
-    "parse_bytes",
     "parse_shift",
     "parse_size",
     "read_all",

@@ -13,7 +13,6 @@ from nescio.errors import UsageError
 
 Colour = Literal["auto", "grey", "rgb"]
 
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 MEMORY = 2**30
 """Bytes of decoded images that are held in memory; more are mapped from the disk."""
@@ -87,19 +86,3 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
         raise UsageError(f"--image-size must be a side or HEIGHTxWIDTH, such as 96, got {text!r}")
     height, width = found.groups()
     return int(height) if width is None else (int(height), int(width))
-
-
-def parse_bytes(text: str, option: str = "--memory") -> int:
-    """``500M`` or ``4G`` as bytes.
-
-    Args:
-        text: The size.
-        option: What it was given to, for the message.
-
-    Raises:
-        UsageError: It is no such size.
-    """
-    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if found is None:
-        raise UsageError(f"{option} must be a size such as 500M or 4G, got {text!r}")
-    return int(float(found[1]) * UNITS[found[2].upper()])

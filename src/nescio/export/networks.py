@@ -85,7 +85,7 @@ def sampled_part(
         ArchitectureError: The network cannot be exported.
     """
     stacks = _stacks(classifier, cut, draw)
-    linear = _only_linear(cut.head)
+    linear = cut.linear
     if linear is not None:
         return _one_product(graph, linear, stacks, features, draw.samples)
     with torch.no_grad():
@@ -110,15 +110,6 @@ def _stacks(classifier: Classifier, cut: Cut, draw: Draw) -> dict[str, Tensor]:
                 stacks[own] = torch.empty(draw.samples, *value.shape)
             stacks[own][number] = value.detach().cpu()
     return stacks
-
-
-def _only_linear(head: nn.Module) -> tuple[str, nn.Linear] | None:
-    """The head's only layer with the prefix of its names, if it is linear."""
-    if type(head) is nn.Linear:
-        return "", head
-    if type(head) is nn.Sequential and len(head) == 1 and type(head[0]) is nn.Linear:
-        return f"{next(iter(dict(head.named_children())))}.", head[0]
-    return None
 
 
 def _one_product(

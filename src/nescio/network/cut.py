@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -42,6 +44,35 @@ class Cut:
         own = {name.removeprefix(self.prefix): value for name, value in weights.items()}
         output: Tensor = functional_call(self.head, own, (features,))
         return output
+
+    @cached_property
+    def linear(self) -> tuple[str, nn.Linear] | None:
+        """The head's only layer and the prefix of its names in the head, if it is linear."""
+        path, layer = "", self.head
+        if type(layer) is nn.Sequential and len(layer) == 1:
+            ((name, layer),) = layer.named_children()
+            path = f"{name}."
+        # What else than a product a layer does, such as to norm its weights, hangs on hooks.
+        if type(layer) is not nn.Linear or layer._forward_pre_hooks:
+            return None
+        return path, layer
+
+    def stacked_logits(self, stacks: Mapping[str, Tensor], features: Tensor) -> Tensor:
+        """The outputs ``(S, n, C)`` of a :attr:`linear` head under ``S`` weights, in one product.
+
+        Args:
+            stacks: What is drawn, ``(S, ...)`` each, named as in the whole network.
+            features: ``(n, d)``.
+        """
+        assert self.linear is not None  # noqa: S101 - asked before
+        within, layer = self.linear
+        prefix = f"{self.prefix}{within}"
+        samples = len(next(iter(stacks.values())))
+        own = {name: p.detach().expand(samples, *p.shape) for name, p in layer.named_parameters()}
+        own |= {name.removeprefix(prefix): stack for name, stack in stacks.items()}
+        bias = own["bias"].reshape(-1) if "bias" in own else None
+        flat = F.linear(features, own["weight"].flatten(0, 1), bias)
+        return flat.view(len(features), samples, -1).transpose(0, 1)
 
     def named_head(self) -> nn.Module:
         """The head, its parameters under the names that they have in the whole network."""

@@ -1,7 +1,7 @@
 """Predict with many networks drawn from the posterior.
 
-Read in this order: :mod:`sampling`, :mod:`adaptive`, :mod:`forced`; what is shared by all
-sampled networks is found by :func:`nescio.network.cut_network`.
+Read in this order: :mod:`kept`, :mod:`sampling`, :mod:`adaptive`, :mod:`forced`; what is shared
+by all sampled networks is found by :func:`nescio.network.cut_network`.
 """
 
 from nescio.prediction.adaptive import stream_settled

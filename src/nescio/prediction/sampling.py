@@ -9,7 +9,7 @@ depend on how images are cut into batches, nor on how many networks are drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,7 @@ from nescio.devices import explain_memory, lowered
 from nescio.errors import ArchitectureError, UsageError
 from nescio.inference.posterior import Draw, Posterior
 from nescio.network import Cut, channels_last, convolves, cut_network, twin
+from nescio.prediction.kept import KeptNetworks
 from nescio.progress import SILENT, Reporter, Task
 from nescio.randomness import Stream, generator
 
@@ -73,6 +74,7 @@ class SampledNetworks:
         width: How many numbers the sampled part takes for one image.
         convolves: Whether the sampled part has convolutions.
         overwrites: Whether the sampled part changes what it is given, in place.
+        kept: The networks that need not be drawn again; ``None`` to keep none.
     """
 
     cut: Cut
@@ -86,6 +88,7 @@ class SampledNetworks:
     width: int
     convolves: bool
     overwrites: bool
+    kept: KeptNetworks | None = None
 
     @staticmethod
     @torch.no_grad()
@@ -135,8 +138,13 @@ class SampledNetworks:
         )
 
     def seeded(self, seed: int) -> SampledNetworks:
-        """Those of another seed; all else is shared."""
-        return self if seed == self.seed else replace(self, seed=seed)
+        """Those of another seed, of which none is kept; all else is shared."""
+        return replace(self, seed=seed, kept=None)
+
+    def keeping(self, seed: int, most_bytes: int) -> SampledNetworks:
+        """Those of this seed; the first are kept once drawn, as many as fit. All else is shared."""
+        kept = KeptNetworks(self.draw, seed, most_bytes, self.distinct)
+        return replace(self, seed=seed, kept=kept)
 
     def chunks(self, images: Stack, samples: int) -> tuple[Stack, ...]:
         """Cut ``(N, K, H, W)`` so that inputs and outputs of a chunk stay small."""
@@ -164,22 +172,42 @@ class SampledNetworks:
             logits = torch.empty(len(numbers), len(features), self.classes, device=self.device)
             size = images_at_once(features, self.batch_size)
             batches = features.split(size)
+            if (stacks := self._stacks(numbers)) is not None:
+                for x, part in zip(batches, logits.split(size, 1), strict=True):
+                    part.copy_(self.cut.stacked_logits(stacks, x))
+                task.advance(len(features) * len(numbers))
+                return _finite(logits)
             for out, s in zip(logits, numbers, strict=True):
                 if self.distinct is not None and s - numbers.start >= self.distinct:
                     out.copy_(logits[s - numbers.start - self.distinct])
                     task.advance(len(features))
                     continue
-                weights = self.draw(generator(self.seed, Stream.PREDICTION, s), s)
+                weights = self._weights(s)
                 for x, part in zip(batches, out.split(size), strict=True):
                     given = x.clone() if self.overwrites else x
                     part.copy_(self.cut.logits(weights, given))
                 task.advance(len(features))
-        if not bool(torch.isfinite(logits).all()):
-            raise ArchitectureError(
-                "the network gives NaN or infinite logits; the model was not fitted well, "
-                "or the network divides or takes logarithms without a guard"
-            )
-        return logits
+        return _finite(logits)
+
+    def _weights(self, number: int) -> Mapping[str, Tensor]:
+        if self.kept is not None:
+            return self.kept.weights(number)
+        return self.draw(generator(self.seed, Stream.PREDICTION, number), number)
+
+    def _stacks(self, numbers: range) -> Mapping[str, Tensor] | None:
+        """The weights of all networks at once, where one product serves them."""
+        if self.kept is None or self.cut.linear is None:
+            return None
+        return self.kept.stacks(numbers)
+
+
+def _finite(logits: Tensor) -> Tensor:
+    if not bool(torch.isfinite(logits).all()):
+        raise ArchitectureError(
+            "the network gives NaN or infinite logits; the model was not fitted well, "
+            "or the network divides or takes logarithms without a guard"
+        )
+    return logits
 
 
 @torch.no_grad()

@@ -9,10 +9,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from itertools import compress
 from typing import Any
 
 import torch
 from torch import Tensor
+
+ROWS = 1024
+"""How many decisions are brought from tensors to Python at once."""
 
 
 class Reason(StrEnum):
@@ -153,29 +157,45 @@ class Decisions(Sequence[Decision]):
         """The answer for one image; slices are not offered, index the tensors instead."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
-        accepted = bool(self.accepted[index])
-        return Decision(
-            label=self.classes[int(self.verdicts.top[index])] if accepted else None,
-            accepted=accepted,
-            reason=None if accepted else self._reason(index),
-            forced=self.classes[int(self.forced[index])],
-            proposed=tuple(
-                self.classes[c] for c in self.verdicts.proposed[index].nonzero().flatten().tolist()
-            ),
-            probability=dict(zip(self.classes, self.probability[index].tolist(), strict=True)),
-            median=dict(zip(self.classes, self.median[index].tolist(), strict=True)),
-            scores={name: float(score[index]) for name, score in self.scores.items()},
-            samples=int(self.samples[index]),
-            nearest=self.classes[int(self.verdicts.nearest[index])] if self.stages else None,
-            stage=self.stages[int(self.verdicts.stage[index])] if self.stages else None,
-        )
+        return next(self.take(torch.tensor([index % len(self)]))._rows())
 
     def __iter__(self) -> Iterator[Decision]:
-        return (self[i] for i in range(len(self)))
+        for places in torch.arange(len(self)).split(ROWS):
+            yield from self.take(places)._rows()
 
-    def _reason(self, index: int) -> Reason:
-        unfamiliar = bool(self.verdicts.unfamiliar[index])
-        return Reason.UNFAMILIAR if unfamiliar else Reason.AMBIGUOUS
+    def _rows(self) -> Iterator[Decision]:
+        """All of them: from tensors to Python once for all, not once for each number."""
+        verdicts, classes = self.verdicts, self.classes
+        columns = (
+            verdicts.top,
+            self.forced,
+            verdicts.proposed,
+            self.accepted,
+            verdicts.unfamiliar,
+            self.probability,
+            self.median,
+            self.samples,
+            verdicts.nearest,
+            verdicts.stage,
+        )
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        scores = {name: score.tolist() for name, score in self.scores.items()}
+        for i, row in enumerate(rows):
+            top, forced, proposed, accepted, strange, probability, median, count, near, stage = row
+            reason = Reason.UNFAMILIAR if strange else Reason.AMBIGUOUS
+            yield Decision(
+                label=classes[top] if accepted else None,
+                accepted=accepted,
+                reason=None if accepted else reason,
+                forced=classes[forced],
+                proposed=tuple(compress(classes, proposed)),
+                probability=dict(zip(classes, probability, strict=True)),
+                median=dict(zip(classes, median, strict=True)),
+                scores={name: values[i] for name, values in scores.items()},
+                samples=count,
+                nearest=classes[near] if self.stages else None,
+                stage=self.stages[stage] if self.stages else None,
+            )
 
     @staticmethod
     def concatenate(parts: Sequence[Decisions]) -> Decisions:

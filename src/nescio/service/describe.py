@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nescio.classifier import Classifier
-from nescio.refusal import CalibratedRule
+from nescio.refusal import CalibratedRule, Rule
 from nescio.service.batching import Answer
 from nescio.service.limits import Limits
 from nescio.service.models import Served
@@ -57,6 +57,19 @@ def describe_served(served: Served, limits: Limits, formats: Sequence[str]) -> d
         "reference": None if classifier.reference is None else quantiles(classifier.reference),
         "promises": served.promises,
     }
+
+
+def promise_notes(rule: Rule, samples: int, seed: int | None) -> list[str]:
+    """Why the promises of a rule do not cover an answer, in sentences; none where they do."""
+    if not isinstance(rule, CalibratedRule):
+        return []
+    own = rule.calibrated_on
+    asked = {"samples": (samples, own.samples), "seed": (seed, own.seed)}
+    return [
+        f"the rule was calibrated with {name} {bound}, not {value}: its promises do not cover this"
+        for name, (value, bound) in asked.items()
+        if value not in (None, bound)
+    ]
 
 
 def quantiles(values: Tensor) -> list[float]:

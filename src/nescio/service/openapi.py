@@ -79,6 +79,7 @@ _EXAMPLES = {
 
 _ANSWER = {
     "model": "digits",
+    "notes": [],
     "predictions": [
         {
             "image": "three.png",

@@ -23,7 +23,7 @@ from nescio.errors import OutOfMemoryError, RuleError
 from nescio.refusal import Rule
 from nescio.service import wire
 from nescio.service.batching import Batcher, Busy, Work
-from nescio.service.describe import default_samples, describe_served, prediction
+from nescio.service.describe import default_samples, describe_served, prediction, promise_notes
 from nescio.service.images import MEDIA_TYPES, Given, look_at, read_found
 from nescio.service.limits import Limits
 from nescio.service.models import Models, Served
@@ -236,6 +236,7 @@ async def _predict(
         raise busy("there is not enough memory for this now; ask for less at once") from None
     return {
         "model": served.name,
+        "notes": promise_notes(rule, samples, asked.seed),
         "predictions": [
             {"image": one.name, "error": image}
             if isinstance(image, str)

@@ -148,6 +148,9 @@ class PredictOut(BaseModel):
     """The answers, in the order of the images."""
 
     model: str
+    notes: Annotated[
+        list[str], Field(description="Why the rule's promises do not cover this answer, if so.")
+    ]
     predictions: list[Answered | Unread]
 
 
@@ -169,6 +172,27 @@ class LimitsOut(BaseModel):
     formats: list[str]
 
 
+class PromiseOut(BaseModel):
+    """What a model could promise, and at which thresholds."""
+
+    max_risk: Annotated[
+        float, Field(description="The largest error rate among familiar images that are answered.")
+    ]
+    confidence: float
+    max_refusal: Annotated[
+        float, Field(description="The share of familiar images that may be refused as unfamiliar.")
+    ]
+    unfamiliar: float | Literal["all"]
+    doubtful: Annotated[
+        float | Literal["all", "none"],
+        Field(description="none where no threshold keeps the promise, so that none is answered."),
+    ]
+    accepted: Annotated[int, Field(description="Calibration images behind the promise.")]
+    errors: Annotated[int, Field(description="How many of them were answered wrongly.")]
+    coverage: Annotated[float, Field(description="The share of calibration images answered.")]
+    images: Annotated[int, Field(description="How many calibration images there were.")]
+
+
 class ModelOut(BaseModel):
     """A model: what it knows and how it decides."""
 
@@ -186,7 +210,10 @@ class ModelOut(BaseModel):
         list[float] | None,
         Field(description="Quantiles of the unfamiliarity of calibration images, rising."),
     ]
-    promises: list[dict[str, Any]] | None
+    promises: Annotated[
+        list[PromiseOut] | None,
+        Field(description="Error rates that could be promised; each is a promise by itself."),
+    ]
 
 
 class State(BaseModel):

@@ -18,15 +18,16 @@ import socket
 import sys
 import threading
 import time
+import typing
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Protocol
 
 import uvicorn
 
 from nescio.errors import NescioError
 from nescio.service.logs import ASGI, set_up_logs
+from nescio.service.protocol import Protocol
 from nescio.service.settings import (
     INTERRUPTED,
     LINGER_SECONDS,
@@ -40,7 +41,7 @@ from nescio.service.settings import (
 logger = logging.getLogger(__name__)
 
 
-class Service(Protocol):
+class Service(typing.Protocol):
     """What a worker serves."""
 
     @property
@@ -90,6 +91,7 @@ def serve_here(
     config = uvicorn.Config(
         service.app,
         loop="asyncio",
+        http=Protocol,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -100,10 +102,32 @@ def serve_here(
         proxy_headers=bool(settings.proxies),
         forwarded_allow_ips=list(settings.proxies),
     )
-    # In the end uvicorn raises the signal again that ended it; that must not kill us.
+    server = Server(config, service, ready)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        # In the end uvicorn raises the signal again that ended it; that must not kill us.
+        if not server.started:
+            sys.exit(0)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
-    Server(config, service, ready).run([listener])
+        signal.signal(number, end)
+    server.run([listener])
+
+
+class FairListener(socket.socket):
+    """A listening socket that gives out one connection each time the event loop looks.
+
+    The event loop would take all that wait; so the other workers get their share.
+    """
+
+    _took = False
+
+    def accept(self) -> tuple[socket.socket, typing.Any]:
+        """Every other time as usual; between, as if no connection waited."""
+        self._took = not self._took
+        if not self._took:
+            raise BlockingIOError
+        return super().accept()
 
 
 class Server(uvicorn.Server):
@@ -151,7 +175,7 @@ class Server(uvicorn.Server):
 
     def _protocol(self) -> asyncio.Protocol:
         """As uvicorn makes it for a new connection."""
-        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg, assignment]
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
         return made
@@ -168,7 +192,7 @@ def main() -> int:
     set_up_logs(settings.log, as_json=settings.log_json)
     alone = threading.Event()
     threading.Thread(target=_watch, args=(alone, settings.grace), daemon=True).start()
-    listener = socket.socket(fileno=job.socket)
+    listener = FairListener(fileno=job.socket)
     if place.folder is not None:
         from nescio.service.metrics import share_figures
 
@@ -213,7 +237,7 @@ def _accept_waiting(listener: socket.socket) -> list[socket.socket]:
     accepted = []
     with suppress(OSError):
         while True:
-            accepted.append(listener.accept()[0])
+            accepted.append(socket.socket.accept(listener)[0])
     for connection in accepted:
         connection.setblocking(False)
     return accepted

@@ -75,7 +75,10 @@ function askAgain() {
 /** A prediction with what rules and words want of it. */
 function read(prediction) {
   const { classes, rule, reference } = state.model;
-  const { sampled, doubt, unfamiliarity, settled_after: settled, input } = prediction.detail;
+  const { sampled, doubt, settled_after: settled, input } = prediction.detail;
+  // JSON has no infinity: a score that is told and null lies beyond all numbers.
+  const beyond = prediction.scores.unfamiliarity === null ? Infinity : null;
+  const unfamiliarity = prediction.detail.unfamiliarity ?? beyond;
   const place = (name) => classes.indexOf(name);
   const mean = means(sampled);
   const likely = prediction.proposed.map(place);
