@@ -567,7 +567,7 @@ def test_the_promised_risk(visit: "Callable[..., Visit]") -> None:
     for row in (0, 1, 2):
         slide(page, "risk", row)
         verdicts.append(opened.verdict)
-        assert "with 95 % confidence; 90 % of them are answered" in page.inner_text("#rule-words")
+        assert "90 % are answered, and of these at most" in page.inner_text("#rule-words")
     assert verdicts == [
         "I don’t know: unlike anything I was trained on; nearest to 4.",
         "I say 3.",

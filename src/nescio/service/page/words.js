@@ -125,10 +125,13 @@ export function quantileInWords(share, threshold, networks) {
 
 /** What a row of promises promises. */
 export function promiseInWords(row) {
-  const told = `Of familiar images that are answered at most ${percent(row.max_risk)} are wrong, with ${percent(row.confidence)} confidence`;
-  if (row.doubtful === "none") return "No threshold promises so few errors: nothing is answered.";
+  const images = `${row.images.toLocaleString("en")} calibration images`;
+  if (row.doubtful === "none") {
+    return `With ${images} no threshold promises so few errors: nothing is answered.`;
+  }
   return (
-    `${told}; ${percent(row.coverage)} of them are answered. The promise is for a rate that is ` +
-    "chosen beforehand, not for the one whose answers please."
+    `Of familiar images ${percent(row.coverage)} are answered, and of these at most ` +
+    `${percent(row.max_risk)} are wrong, with ${percent(row.confidence)} confidence. It is a promise for a ` +
+    "rate that is chosen beforehand, not for the one whose answers please."
   );
 }
