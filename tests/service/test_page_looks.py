@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from page_support import Serving, Visit, model_json, page_alone, prediction_json, sampled_around, tell
+from page_support import (
+    Serving,
+    Visit,
+    model_json,
+    page_alone,
+    prediction_json,
+    sampled_around,
+    tell,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -16,9 +24,15 @@ pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 NARROW, WIDE = {"width": 320, "height": 700}, {"width": 1280, "height": 900}
 STRANGE = prediction_json(
-    sampled_around({8: 0.7, 4: 0.3}), strange=True, unfamiliarity=9.0, familiarity=1 / 401, nearest=8
+    sampled_around({8: 0.7, 4: 0.3}),
+    strange=True,
+    unfamiliarity=9.0,
+    familiarity=1 / 401,
+    nearest=8,
 )
-GRAVE = "(await axe.run()).violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html.slice(0, 99))])"
+GRAVE = (
+    "(await axe.run()).violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html.slice(0, 99))])"
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +65,9 @@ def axe() -> str:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         npm = "npm install axe-core" if shutil.which("npm") else "with npm"
-        pytest.skip(f"axe-core is not there: install it ({npm}), or name its axe.min.js in AXE_CORE")
+        pytest.skip(
+            f"axe-core is not there: install it ({npm}), or name its axe.min.js in AXE_CORE"
+        )
     return found.read_text(encoding="utf-8")
 
 
@@ -75,8 +91,11 @@ def test_axe_finds_no_grave_fault(
     if state == "refusal":
         opened.prediction = STRANGE
     page = opened.open()
-    opened.says("I say 3." if state != "refusal" else
-                "I don’t know: unlike anything I was trained on; nearest to 8.")
+    opened.says(
+        "I say 3."
+        if state != "refusal"
+        else "I don't know: unlike anything I was trained on; nearest to 8."
+    )
     if state == "error":
         opened.answer = lambda route: tell(route, {}, 500)
         page.click("text=Noise")
@@ -101,7 +120,7 @@ def test_nothing_sticks_out(visit: Callable[..., Visit], width: int) -> None:
     opened.prediction = STRANGE
     opened.models = ("a model with a rather long name, as files have", "second")
     page = opened.open()
-    opened.says("I don’t know: unlike anything I was trained on; nearest to 8.")
+    opened.says("I don't know: unlike anything I was trained on; nearest to 8.")
     assert page.evaluate("document.documentElement.scrollWidth") == width
     open_all(opened)
     assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -122,7 +141,10 @@ def test_dark_and_light(visit: Callable[..., Visit]) -> None:
         page = opened.open()
         opened.says("I say 3.")
         papers.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-        assert page.evaluate("getComputedStyle(document.querySelector('.bar')).transitionDuration") == "0s"
+        assert (
+            page.evaluate("getComputedStyle(document.querySelector('.bar')).transitionDuration")
+            == "0s"
+        )
     assert papers == ["rgb(255, 255, 255)", "rgb(20, 23, 26)"]
 
 

@@ -67,7 +67,12 @@ def page_alone() -> "ASGIApp":
 
 def model_json(**changed: Any) -> dict[str, Any]:
     """A model that knows digits, as ``GET /v1/model`` tells of it."""
-    calibrated = {"kind": "calibrated", "unfamiliar": [3.0], "frontier": None, "description": "Own."}
+    calibrated = {
+        "kind": "calibrated",
+        "unfamiliar": [3.0],
+        "frontier": None,
+        "description": "Own.",
+    }
     rule = {**calibrated, "calibrated_on": {"images": 400}}
     model = {
         "name": "first",
@@ -192,7 +197,8 @@ class Visit:
 
     @property
     def verdict(self) -> str:
-        return self.page.inner_text("#verdict")
+        """With a plain apostrophe."""
+        return self.page.inner_text("#verdict").replace("\u2019", "'")
 
     def until(self, holds: Callable[[], bool], seconds: float = PATIENCE / 1000) -> None:
         """Let the browser go on until something holds."""
