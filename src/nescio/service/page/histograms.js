@@ -1,5 +1,5 @@
 // The article's picture of one answer: for each class, what the networks say of it.
-import { argmax, histogram, means, quantile } from "./rules.js";
+import { histogram, means, quantile, votes } from "./rules.js";
 import { across, fillTable, html, mark, set } from "./svg.js";
 import { percent, roughly } from "./words.js";
 
@@ -36,12 +36,12 @@ export class Histograms {
     const mean = means(sampled);
     const shown = mostProbable(mean);
     this.#arrange(shown, classes);
+    const counts = votes(sampled);
     const rows = shown.map((c) => {
       const values = sampled.map((network) => network[c]);
       const middle = quantile(values, view.quantile);
       this.#draw(this.cells.get(c), values, middle, decision.proposed.includes(c), view);
-      const votes = sampled.filter((network) => argmax(network) === c).length;
-      return [classes[c], percent(mean[c]), percent(quantile(values, 0.5)), votes];
+      return [classes[c], percent(mean[c]), percent(quantile(values, 0.5)), counts[c]];
     });
     fillTable(this.body, rows);
     this.note.textContent = inWords(shown.length, classes.length, view);
