@@ -117,7 +117,7 @@ function fail(error, job = null) {
   clearTrouble();
   if (error.status === 401 || error.status === 403) {
     find("key").hidden = false;
-    find("key-note").textContent = error.message;
+    if (error.status === 403) find("key-note").textContent = error.message;
     find("key-words").focus();
   }
   state.trouble = error.wait === null ? null : setTimeout(askAgain, 1000 * error.wait);
