@@ -102,7 +102,7 @@ def client(port: int, path: str, images: Path, clients: int, seconds: float) -> 
 def asked(port: int, path: str, images: Path, clients: int, seconds: float) -> dict[str, Any]:
     """What clients of that number were answered; no error is let pass."""
     command = client(port, path, images, clients, seconds)
-    load = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    load = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     if load["lost"] or load["refused"] or set(load["statuses"]) != {"200"}:
         raise SystemExit(f"not all was answered: {load['statuses']}, {load['lost']} lost")
     return dict(load)

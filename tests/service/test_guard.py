@@ -105,6 +105,8 @@ def test_a_server_for_this_machine_answers_to_its_names_alone(client: Client) ->
         answer = local.get("/", headers={"Host": host})
         assert answer.status_code == 403
         assert answer.headers["content-type"] == "application/problem+json"
+    for probe in ("/healthz", "/readyz"):  # by whoever knows an address alone
+        assert local.get(probe, headers={"Host": "evil.example"}).status_code == 200
 
 
 def test_which_names_are_allowed() -> None:

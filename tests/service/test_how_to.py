@@ -49,7 +49,10 @@ def test_the_client_of_ten_lines_is_answered(address: str) -> None:
 def test_the_problem_that_is_shown_is_told(classifier: nescio.Classifier) -> None:
     shown = json.loads(re.findall(r"```json\n(.*?)```", PAGE, re.S)[-1])
     with asking(create_app(models_of(classifier))) as client:
-        told = client.post("/v1/predict", data={"samples": "3"}, files={"f": ("", b"")})
+        # What a browser sends of a form in which no file was chosen.
+        part = b'--b\r\nContent-Disposition: form-data; name="f"; filename=""\r\n\r\n\r\n--b--\r\n'
+        kind = {"Content-Type": "multipart/form-data; boundary=b"}
+        told = client.post("/v1/predict", content=part, headers=kind)
         assert told.json() == shown
 
 

@@ -1,19 +1,19 @@
 """Several processes behind one socket, tried with real ones and a service without PyTorch."""
 
-import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from service_support import Server, get, lives, load, wait_until
+from service_support import Server, connect, get, lives, load, wait_until
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 pytestmark = pytest.mark.skipif(
@@ -103,33 +103,37 @@ def test_the_end_under_load_answers_what_was_asked(start: Start, workers: int) -
     assert "Traceback" not in server.log()
 
 
+@contextmanager
+def asking_long(where: str) -> Iterator[None]:
+    """Within it a request is under way that takes a minute."""
+    connection = connect(where)
+    connection.request("GET", "/v1/predict?seconds=60")
+    wait_until(lambda: "requests_under_way 2.0" in get(where, "/metrics")[1], "the request")
+    yield
+    connection.close()
+
+
 @pytest.mark.slow
 def test_what_takes_longer_than_the_grace_is_given_up(start: Start) -> None:
     server = start(workers=2, grace=1)
-    connection = http.client.HTTPConnection("127.0.0.1", int(server.where()[:-1].split(":")[-1]))
-    connection.request("GET", "/v1/predict?seconds=60")
-    time.sleep(0.2)
-    began = time.monotonic()
-    server.send(signal.SIGTERM)
-    assert server.ended() == 0
-    assert time.monotonic() - began < 6
-    connection.close()
+    with asking_long(server.where()):
+        began = time.monotonic()
+        server.send(signal.SIGTERM)
+        assert server.ended() == 0
+        assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("workers", [ALONE, TWO])
 def test_a_second_interrupt_stops_at_once(start: Start, workers: int) -> None:
     server = start(workers=workers, grace=60)
-    connection = http.client.HTTPConnection("127.0.0.1", int(server.where()[:-1].split(":")[-1]))
-    connection.request("GET", "/v1/predict?seconds=60")
-    time.sleep(0.2)
-    server.send(signal.SIGINT)
-    time.sleep(0.5)
-    assert server.process.poll() is None
-    server.send(signal.SIGINT)
-    began = time.monotonic()
-    assert server.ended() == 130
-    assert time.monotonic() - began < 2
-    connection.close()
+    with asking_long(server.where()):
+        server.send(signal.SIGINT)
+        time.sleep(1)
+        assert server.process.poll() is None
+        began = time.monotonic()
+        server.send(signal.SIGINT)
+        assert server.ended() == 130
+        assert time.monotonic() - began < 30
 
 
 def test_a_killed_worker_loses_its_own_requests_alone_and_is_replaced(start: Start) -> None:
@@ -196,6 +200,21 @@ def test_a_replacement_that_cannot_start_leaves_the_others_at_work(
     server.logs("is bad; another is started in 1 s")
     assert json.loads(get(where, "/v1/predict")[1])["word"] == "old"
     model.write_text("mended")
+    server.logs("serves", 3)
+
+
+@pytest.mark.slow
+def test_a_worker_for_which_there_is_no_room_is_tried_again(start: Start) -> None:
+    server = start(workers=2)
+    where = server.where()
+    server.logs("serves", 2)
+    pid = server.process.pid
+    usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, usual[1]))
+    os.kill(server.workers()[0], signal.SIGKILL)
+    server.logs("cannot be started: Too many open files")
+    assert get(where, "/v1/predict")[0] == 200
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
     server.logs("serves", 3)
 
 

@@ -131,10 +131,23 @@ def test_what_cannot_be_served_is_one_line_and_status_2(
 def test_the_key_is_in_no_log(start: Start, model: Path, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("long-and-secret\n")
-    server = start(str(model), "--api-key-file", str(key), "--log-json", "--workers", "2")
+    server = start(
+        str(model),
+        "--api-key-file",
+        str(key),
+        "--log-json",
+        "--workers",
+        "2",
+        "--proxy",
+        "127.0.0.1",
+    )
     where = server.where()
     connection = connect(where)
-    connection.request("GET", "/v1/models?key=long-and-secret", headers={"X-API-Key": "wrong"})
+    connection.request(
+        "GET",
+        "/v1/models?key=long-and-secret",
+        headers={"X-API-Key": "wrong", "X-Forwarded-For": "192.0.2.9"},
+    )
     answer = connection.getresponse()
     answer.read()
     assert answer.status == 403
@@ -145,6 +158,7 @@ def test_the_key_is_in_no_log(start: Start, model: Path, tmp_path: Path) -> None
     connection.close()
     lines = [json.loads(line) for line in server.log().splitlines()]
     assert [line["status"] for line in lines if line.get("path") == "/v1/models"] == [403, 200]
+    assert [line["client"] for line in lines if "path" in line] == ["192.0.2.9", "127.0.0.1"]
     assert "long-and-secret" not in server.log()
     commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in server.workers()]
     assert not any("long-and-secret" in command for command in commands)

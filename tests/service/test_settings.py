@@ -13,7 +13,7 @@ from nescio.errors import UsageError
 from nescio.service.cores import available_cores
 from nescio.service.limits import Limits
 from nescio.service.security import Security
-from nescio.service.serve import address, listen
+from nescio.service.serve import address, listen, tell_systemd
 from nescio.service.settings import Job, Place, Settings
 
 
@@ -89,6 +89,18 @@ def test_where_nothing_can_listen(host: str, port: int, told: str) -> None:
     with pytest.raises(UsageError) as error:
         listen(host, port)
     assert str(error.value).startswith(told)
+
+
+def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(path))
+        told.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        tell_systemd("READY=1")
+        assert told.recv(100) == b"READY=1"
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    tell_systemd("READY=1")  # nobody to tell
 
 
 def test_a_supervisor_loads_no_torch() -> None:

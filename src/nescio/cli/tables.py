@@ -36,9 +36,7 @@ def print_promises(rows: Sequence[PromiseRow]) -> None:
         ("errors at most", f"refused of {images}", "wrong of those tested"),
         [_promise(row) for row in rows],
     )
-    print_result(
-        "Each promise holds by itself: name one before you look, or see nescio's guarantees."
-    )
+    print_result("Each row is a promise by itself: name an error rate before you look at them.")
 
 
 def _promise(row: PromiseRow) -> tuple[str, str, str]:

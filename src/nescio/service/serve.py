@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import os
+import resource
 import socket
 import tempfile
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from nescio.service.workers import Supervisor
 
 FACTORY = "nescio.service.factory:ModelService"
 """Makes what is served."""
+
+CONNECTIONS = 65_536
+"""Open files, and so connections, that we ask the system for."""
 
 _MENDS = {
     errno.EADDRINUSE: "something listens there already; "
@@ -47,11 +51,12 @@ def serve(settings: Settings, announce: Callable[[str], None], *, factory: str =
         ServiceError: No worker could start.
     """
     set_up_logs(settings.log, as_json=settings.log_json)
+    _allow_connections()
     listener = listen(settings.host, settings.port)
 
     def ready() -> None:
         announce(address(listener))
-        _tell_systemd("READY=1")
+        tell_systemd("READY=1")
 
     with listener:
         if settings.workers == 1:
@@ -89,7 +94,15 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def _tell_systemd(state: str) -> None:
+def _allow_connections() -> None:
+    """Open as many files as the system lets us: each connection is one, and 1024 are usual."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = CONNECTIONS if hard == resource.RLIM_INFINITY else min(CONNECTIONS, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+def tell_systemd(state: str) -> None:
     """What ``sd_notify`` does, where a unit of Type=notify started this process."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path:

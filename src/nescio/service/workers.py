@@ -99,8 +99,11 @@ class Supervisor:
         while not self._ending.is_set():
             worker = self._workers[slot] = _Worker(slot, self._tell)
             began = time.monotonic()
-            await self._start(worker)
-            await worker.ended()
+            try:
+                await self._start(worker)
+                await worker.ended()
+            except OSError as error:  # no memory for a process, or too many of them
+                worker.fail(f"worker {slot + 1} cannot be started: {error.strerror}")
             forget_present(self._folder, slot)
             if self._ending.is_set():
                 return
@@ -186,6 +189,10 @@ class _Worker:
             how = f"by {signal.Signals(-status).name}"
         when = "" if self.ready else " before it served"
         return f"worker {self.slot + 1} ended {how}{when}"
+
+    def fail(self, why: str) -> None:
+        """It could not be started."""
+        self._error = why
 
     async def start(self, command: Sequence[str], job: Job) -> None:
         # A session of its own: Ctrl-C at the terminal is for the supervisor to pass on.
