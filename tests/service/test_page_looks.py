@@ -172,5 +172,6 @@ def test_it_can_be_heard(visit: Callable[..., Visit]) -> None:
     spoken = page.locator("#said[role=status][aria-live=polite]")
     opened.until(lambda: spoken.text_content() == "I say 3.")
     opened.prediction = STRANGE
+    page.click("text=Its own rule")
     page.click("text=Noise")
     opened.until(lambda: "nearest to 8" in str(spoken.text_content()))
