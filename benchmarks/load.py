@@ -15,7 +15,8 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -88,6 +89,8 @@ async def drive(
                 load.lost += 1
             finally:
                 writer.close()
+                with suppress(OSError):
+                    await writer.wait_closed()
 
     await asyncio.gather(*(ask() for _ in range(connections)))
     load.seconds = time.perf_counter() - began
@@ -115,7 +118,7 @@ def main() -> None:
     files = sorted(given.images.glob("*.png"))
     requests = [make_request(given.path, file.read_bytes(), given.form) for file in files]
     load = asyncio.run(drive(given.host, given.port, requests, given.connections, given.seconds))
-    print(json.dumps(asdict(load)))
+    print(json.dumps(vars(load)))
 
 
 if __name__ == "__main__":

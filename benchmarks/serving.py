@@ -102,7 +102,7 @@ def client(port: int, path: str, images: Path, clients: int, seconds: float) -> 
 def asked(port: int, path: str, images: Path, clients: int, seconds: float) -> dict[str, Any]:
     """What clients of that number were answered; no error is let pass."""
     command = client(port, path, images, clients, seconds)
-    load = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    load = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     if load["lost"] or load["refused"] or set(load["statuses"]) != {"200"}:
         raise SystemExit(f"not all was answered: {load['statuses']}, {load['lost']} lost")
     return dict(load)
@@ -238,8 +238,9 @@ def soak(
                 now = time.monotonic() - began
                 samples.append((now, memory(server.pid)))
                 if kill and under_way is None and now > seconds / 2:
-                    victim = family(server.pid)[-1]
-                    under_way = connections(victim, port)
+                    held = {pid: connections(pid, port) for pid in family(server.pid)[1:]}
+                    victim = max(held, key=held.__getitem__)
+                    under_way = held[victim]
                     os.kill(victim, signal.SIGKILL)
                 time.sleep(min(1.0, seconds / 20))
         load = json.loads((folder / "load.json").read_text())

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,18 +99,18 @@ def test_refusals_in_words(visit: "Callable[..., Visit]") -> None:
     opened.prediction = prediction_json(FOUR_AND_NINE, rule=QuantileRule(0.1, 0.5))
     page.click("text=A letter")
     # The article's stricter rule proposes nothing here.
-    opened.says("I don’t know: perhaps 4.")
-    assert page.inner_text("#why") == ("The networks disagree: 52 of 100 networks say 4, 48 say 9.")
+    opened.says("I don't know: perhaps 4.")
+    assert page.inner_text("#why") == "The networks disagree: 52 of 100 say 4, 48 say 9."
     both = prediction_json(FOUR_AND_NINE) | {"label": None, "reason": "ambiguous"}
     opened.prediction = both | {"proposed": ["4", "9"], "accepted": False}
     page.click("text=A clear digit")
-    opened.says("I don’t know: between 4 and 9.")
+    opened.says("I don't know: between 4 and 9.")
     strange = sampled_around({8: 1.0})
     opened.prediction = prediction_json(
         strange, strange=True, unfamiliarity=9.0, familiarity=1 / 401, nearest=8
     )
     page.click("text=Noise")
-    opened.says("I don’t know: unlike anything I was trained on; nearest to 8.")
+    opened.says("I don't know: unlike anything I was trained on; nearest to 8.")
     assert page.inner_text("#why") == (
         "It is stranger than every one of 400 familiar images; "
         "that all 100 networks say 8 counts for nothing."
@@ -219,7 +220,9 @@ def test_undo_and_clear(visit: "Callable[..., Visit]") -> None:
     page.click("#clear")
     opened.says("Nothing is drawn yet.")
     assert page.is_disabled("#clear")
-    assert page.is_hidden("#histograms")  # nothing of the last answer stays
+    # Nothing of the last answer stays.
+    assert set(page.locator(".histograms .number").all_inner_texts()) == {"\u2013"}
+    assert page.locator("#familiarity .pointer").count() == 0
     for strokes in (2, 1):
         page.click("#undo")
         opened.says("I say 3.")
@@ -244,6 +247,8 @@ def test_by_finger(visit: "Callable[..., Visit]") -> None:
 
 
 def test_no_answer_overtakes_a_later_one(visit: "Callable[..., Visit]") -> None:
+    from playwright.sync_api import Error
+
     opened = visit()
     page = opened.open()
     opened.says("I say 3.")
@@ -256,10 +261,8 @@ def test_no_answer_overtakes_a_later_one(visit: "Callable[..., Visit]") -> None:
     page.click("text=Noise")
     opened.says("I say 7.")
     late = {"predictions": [prediction_json(sampled_around({5: 1.0}))]}
-    try:
+    with suppress(Error):  # the browser may have taken the question back
         tell(held[0], late)
-    except Exception as error:  # noqa: BLE001 - the browser may have taken it back
-        assert "route" in str(error).lower() or "request" in str(error).lower()
     page.wait_for_timeout(200)
     assert opened.verdict == "I say 7."
 
@@ -402,7 +405,7 @@ def test_dropped_and_pasted(visit: "Callable[..., Visit]", kind: str) -> None:
     assert opened.asked[-1].post_data_buffer == png(28, 28)
     page.evaluate(HAND_OVER, [kind, "text/plain", content])
     opened.until(lambda: page.is_visible("#trouble"))
-    assert page.inner_text("#trouble-words") == "“given” is not an image."
+    assert page.inner_text("#trouble-words") == "\u201cgiven\u201d is not an image."
     assert opened.verdict == "I say 3."  # of what is still on the pad
     assert len(opened.asked) == asked + 1
 
@@ -417,7 +420,7 @@ def test_a_file_that_no_one_can_read(visit: "Callable[..., Visit]") -> None:
     opened.says("No answer.")
     assert page.inner_text("#trouble-words") == "This file cannot be read as an image."
     assert page.is_hidden("#again")
-    assert page.is_hidden("#histograms")
+    assert page.locator(".histograms .proposed").count() == 0
     opened.until(lambda: page.text_content("#said") == "This file cannot be read as an image.")
     opened.answer = None
     page.click("text=A clear digit")
@@ -541,7 +544,7 @@ def test_the_sliders_decide_as_python_does_and_ask_nobody(visit: "Callable[..., 
         assert opened.verdict == (
             f"I say {int(rule.top[0])}."
             if answered
-            else f"I don’t know: perhaps {int(rule.top[0])}."
+            else f"I don't know: perhaps {int(rule.top[0])}."
         )
         verdicts.add(opened.verdict)
     assert len(verdicts) > 1
@@ -565,9 +568,9 @@ def test_the_promised_risk(visit: "Callable[..., Visit]") -> None:
     for row in (0, 1, 2):
         slide(page, "risk", row)
         verdicts.append(opened.verdict)
-        assert "with 95 % confidence; 90 % of them are answered" in page.inner_text("#rule-words")
+        assert "90 % are answered, and of these at most" in page.inner_text("#rule-words")
     assert verdicts == [
-        "I don’t know: unlike anything I was trained on; nearest to 4.",
+        "I don't know: unlike anything I was trained on; nearest to 4.",
         "I say 3.",
         "I say 3.",
     ]
@@ -588,7 +591,7 @@ def test_a_promise_that_no_threshold_keeps(visit: "Callable[..., Visit]") -> Non
     page = opened.open()
     opened.says("I say 3.")
     page.click("text=By promise")
-    opened.says("I don’t know: perhaps 3.")
+    opened.says("I don't know: perhaps 3.")
     assert "nothing is answered" in page.inner_text("#rule-words")
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 DIGITS = tuple("0123456789")
+PATIENCE = 60_000
+"""Milliseconds: other work on the same machine is no fault of the page."""
+
 EXPECTED = "Failed to load resource: "
 """How Chromium tells in its console of an answer with a status of 400 and more."""
 
@@ -171,7 +174,7 @@ class Visit:
 
     def open(self) -> "Page":
         self.page = self.context.new_page()
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(PATIENCE)
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.hosts.add(request.url.split("/page")[0]))
@@ -194,9 +197,10 @@ class Visit:
 
     @property
     def verdict(self) -> str:
-        return self.page.inner_text("#verdict")
+        """With a plain apostrophe."""
+        return self.page.inner_text("#verdict").replace("\u2019", "'")
 
-    def until(self, holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = PATIENCE / 1000) -> None:
         """Let the browser go on until something holds."""
         end = time.monotonic() + seconds
         while not holds():

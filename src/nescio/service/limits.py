@@ -15,8 +15,8 @@ class Limits:
         body_bytes: Of a request's body (413).
         pixels: Of one image, as its header says, before it is decoded (413).
         request_pixels: Of all images of a request together (413).
-        images: Of one request (413).
-        numbers: In a JSON body: pixels above all (413).
+        images: Of one request (413); in JSON never more than 10,000.
+        numbers: In a JSON body, pixels above all; and a fifth as many lists and objects (413).
         samples: Networks drawn for a request, at most (422).
         rate: Requests a second that one client may make on average; ``None`` for any (429).
         burst: Requests that one client may make at once where there is a ``rate``.
@@ -32,7 +32,7 @@ class Limits:
     pixels: int = 25_000_000
     request_pixels: int = 100_000_000
     images: int = 64
-    numbers: int = 2_000_000
+    numbers: int = 1_000_000
     samples: int = 1000
     rate: float | None = None
     burst: int = 20

@@ -39,6 +39,9 @@ READERS = 4
 LARGE = 2_000_000
 """Pixels of an image that is large."""
 
+_STATUS_OF_FAULT = {"json_invalid": 400, "too_long": 413}
+"""By Pydantic's name; of others 422."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -158,18 +161,22 @@ async def _read_request(request: Request, service: Service) -> tuple[list[Given]
 
 
 def _read_json(body: bytes, limits: Limits) -> tuple[list[Given], dict[str, Any]]:
-    # Counted before anything is built: a number of two bytes becomes an object of thirty.
-    if body.count(b",") > limits.numbers:
+    # Counted before anything is built: two bytes of text become an object of fifty and more.
+    if (
+        body.count(b",") > limits.numbers
+        or body.count(b"[") + body.count(b"{") > limits.numbers // 5
+    ):
         raise Problem(
-            413, f"JSON may hold {limits.numbers:,} numbers; send images as files or in base64"
+            413,
+            f"JSON may hold {limits.numbers:,} numbers, in {limits.numbers // 5:,} lists and "
+            "objects; send images as files or in base64",
         )
     try:
         asked = wire.PredictIn.model_validate_json(body)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
-        raise Problem(
-            400 if faults[0]["type"] == "json_invalid" else 422, first_fault(faults)
-        ) from None
+        status = _STATUS_OF_FAULT.get(faults[0]["type"], 422)
+        raise Problem(status, first_fault(faults)) from None
     given = []
     for place, image in enumerate(asked.images):
         content = [one for one in (image.pixels, image.base64) if one is not None]

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, WithJsonSchema
 
 LARGEST_SEED = 2**63 - 1
 
+MOST_IMAGES = 10_000
+"""In JSON, whatever the limit: more of them are not even built before they are counted."""
+
 GREY = {"type": "array", "minItems": 1, "items": {"type": "number", "minimum": 0, "maximum": 255}}
 PIXEL = {
     "type": "array",
@@ -92,7 +95,7 @@ class PredictIn(Parameters):
         },
     )
 
-    images: Annotated[list[ImageIn], FailFast(), Field(min_length=1)]
+    images: Annotated[list[ImageIn], FailFast(), Field(min_length=1, max_length=MOST_IMAGES)]
 
 
 class Input(BaseModel):

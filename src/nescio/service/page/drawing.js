@@ -183,7 +183,10 @@ export class Pad {
     context.fillStyle = PAPER;
     context.fillRect(0, 0, side, side);
     if (content.kind === "strokes") paint(context, side, content.strokes, PEN, INK);
-    if (content.kind === "picture" && content.bitmap) showWhole(context, side, content.bitmap);
+    if (content.kind === "picture") {
+      if (content.bitmap) showWhole(context, side, content.bitmap);
+      else showName(context, side, content.name);
+    }
     if (this.pen) this.#showPen(context, side);
   }
 
@@ -197,6 +200,14 @@ export class Pad {
       context.stroke();
     }
   }
+}
+
+/** The name of a file that the browser cannot show. */
+function showName(context, side, name) {
+  context.fillStyle = INK;
+  context.font = "32px system-ui, sans-serif";
+  context.textAlign = "center";
+  context.fillText(name, side / 2, side / 2, 0.9 * side);
 }
 
 /** A picture as large as fits; pixels stay pixels where it is small. */

@@ -14,7 +14,7 @@ const ROOM = 1.6;
  *
  * @param picture An svg element.
  * @param reference Rising unfamiliarities of calibration images, in nats.
- * @param value The image's own.
+ * @param value The image's own; null where there is none.
  * @param threshold What lies beyond is refused; infinite where nothing is.
  * @param partly Whether some of what lies before it may be refused as unfamiliar, too.
  * @param refused Whether the image was refused as unfamiliar.
@@ -33,7 +33,7 @@ export function showFamiliarity(picture, { reference, value, threshold, partly, 
   const axis = mark("line", { class: "axis", x1: 0, x2: "100%", y1: base, y2: base });
   picture.replaceChildren(...bars, axis);
   if (Number.isFinite(threshold)) picture.append(...limit(threshold / edge, partly, base));
-  picture.append(pointer(value / edge, refused, base));
+  if (value !== null) picture.append(pointer(value / edge, refused, base));
 }
 
 function limit(share, partly, base) {

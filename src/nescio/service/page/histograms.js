@@ -1,10 +1,10 @@
 // The article's picture of one answer: for each class, what the networks say of it.
-import { argmax, histogram, means, quantile } from "./rules.js";
+import { histogram, means, quantile, votes } from "./rules.js";
 import { across, fillTable, html, mark, set } from "./svg.js";
 import { percent, roughly } from "./words.js";
 
 const BINS = 8; // The article's number.
-const HEIGHT = 64;
+const HEIGHT = 72;
 
 /** With more classes only so many, the most probable ones, are drawn. */
 export const MOST_CLASSES = 20;
@@ -36,15 +36,28 @@ export class Histograms {
     const mean = means(sampled);
     const shown = mostProbable(mean);
     this.#arrange(shown, classes);
+    const counts = votes(sampled);
     const rows = shown.map((c) => {
       const values = sampled.map((network) => network[c]);
       const middle = quantile(values, view.quantile);
       this.#draw(this.cells.get(c), values, middle, decision.proposed.includes(c), view);
-      const votes = sampled.filter((network) => argmax(network) === c).length;
-      return [classes[c], percent(mean[c]), percent(quantile(values, 0.5)), votes];
+      return [classes[c], percent(mean[c]), percent(quantile(values, 0.5)), counts[c]];
     });
     fillTable(this.body, rows);
     this.note.textContent = inWords(shown.length, classes.length, view);
+  }
+
+  /** Show that nothing was asked, or nothing answered. */
+  blank(classes) {
+    this.#arrange(classes.map((_, c) => c).slice(0, MOST_CLASSES), classes);
+    for (const { item, bars, middle, threshold, number } of this.cells.values()) {
+      item.classList.remove("proposed");
+      for (const bar of bars) set(bar, { y: HEIGHT, height: 0 });
+      for (const mark of [middle, threshold]) set(mark, { visibility: "hidden" });
+      number.textContent = "–";
+    }
+    this.body.replaceChildren();
+    this.note.textContent = "";
   }
 
   #arrange(shown, classes) {
@@ -65,7 +78,7 @@ export class Histograms {
       set(bars[i], { y: (HEIGHT - seen).toFixed(1), height: seen.toFixed(1) });
     });
     item.classList.toggle("proposed", proposed);
-    set(middle, { x: across(axis(height)) });
+    set(middle, { x: across(axis(height)), visibility: "visible" });
     number.textContent = roughly(height);
     const line = view.threshold === null ? {} : { x1: across(axis(view.threshold)) };
     set(threshold, { ...line, x2: line.x1 ?? 0, visibility: line.x1 ? "visible" : "hidden" });

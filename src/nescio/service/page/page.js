@@ -75,7 +75,10 @@ function askAgain() {
 /** A prediction with what rules and words want of it. */
 function read(prediction) {
   const { classes, rule, reference } = state.model;
-  const { sampled, doubt, unfamiliarity, settled_after: settled, input } = prediction.detail;
+  const { sampled, doubt, settled_after: settled, input } = prediction.detail;
+  // JSON has no infinity: a score that is told and null lies beyond all numbers.
+  const beyond = prediction.scores.unfamiliarity === null ? Infinity : null;
+  const unfamiliarity = prediction.detail.unfamiliarity ?? beyond;
   const place = (name) => classes.indexOf(name);
   const mean = means(sampled);
   const likely = prediction.proposed.map(place);
@@ -114,7 +117,7 @@ function fail(error, job = null) {
   clearTrouble();
   if (error.status === 401 || error.status === 403) {
     find("key").hidden = false;
-    find("key-note").textContent = error.message;
+    if (error.status === 403) find("key-note").textContent = error.message;
     find("key-words").focus();
   }
   state.trouble = error.wait === null ? null : setTimeout(askAgain, 1000 * error.wait);
@@ -157,7 +160,7 @@ function showAnswer() {
   find("seen").setAttribute("aria-label", `What the network sees: ${size}`);
   const scale = document.querySelector("input[name=scale]:checked").value;
   histograms.show(answer, decision, { ...panel.view, scale });
-  showStanding(answer, decision);
+  showStanding(answer, decision.reason === "unfamiliar");
   say(told.head + told.tail, QUIET);
 }
 
@@ -171,21 +174,28 @@ function showNothing() {
   find("seen-words").textContent = "what it sees";
   find("seen").setAttribute("aria-label", "Nothing was shown to the network yet");
   find("seen").getContext("2d").clearRect(0, 0, find("seen").width, find("seen").height);
+  if (state.model === null) return;
+  // Nothing of an earlier answer beside a new question.
+  histograms.blank(state.model.classes);
+  showStanding(null);
 }
 
-function showStanding(answer, decision) {
+/** Where an image stands, or without one, among what it would stand. */
+function showStanding(answer, refused = false) {
   const { reference } = state.model;
-  const value = answer.scores.unfamiliarity;
-  const place = standing(answer);
-  const known = Boolean(reference?.length) && value !== null && place !== null;
-  find("familiar-known").hidden = find("familiar-numbers").hidden = !known;
-  if (!known) {
-    find("familiar-words").textContent = "This model does not judge how familiar an image is.";
+  const value = answer?.scores.unfamiliarity ?? null;
+  const place = answer && standing(answer);
+  const known = Boolean(reference?.length) && (answer === null || (value !== null && place !== null));
+  find("familiar-known").hidden = !known;
+  find("familiar-numbers").hidden = !known || answer === null;
+  const { threshold, partly } = panel.gate;
+  if (known) showFamiliarity(find("familiarity"), { reference, value, threshold, partly, refused });
+  if (!known || answer === null) {
+    find("familiar-words").textContent = known
+      ? "Images that were held out of training, by how unlike the training images they are."
+      : "This model does not judge how familiar an image is.";
     return;
   }
-  const { threshold, partly } = panel.gate;
-  const refused = decision.reason === "unfamiliar";
-  showFamiliarity(find("familiarity"), { reference, value, threshold, partly, refused });
   const like = answer.nearest === null ? "" : ` It looks most like ${answer.nearest}.`;
   find("familiar-words").textContent = `It is ${place.words}.${like}`;
   const middle = reference[Math.floor(reference.length / 2)];

@@ -109,5 +109,5 @@ function find(root, id) {
 /** A slider's value in words, seen and heard. */
 export function tell(slider, words) {
   slider.setAttribute("aria-valuetext", words);
-  slider.labels[0].querySelector("output").textContent = words;
+  slider.previousElementSibling.querySelector(".value").textContent = words;
 }

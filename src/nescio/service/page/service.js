@@ -70,6 +70,9 @@ function trouble(status, seconds) {
   return new Trouble(words, status, again);
 }
 
+/** Milliseconds between an answer and the next question. */
+const PAUSE = 50;
+
 /** One question at a time, and after it the newest: no answer overtakes a later one. */
 export class Newest {
   /**
@@ -110,6 +113,7 @@ export class Newest {
     } catch (error) {
       if (this.running === own && !own.signal.aborted) this.failed(error, job);
     }
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
     if (this.running !== own) return;
     this.running = null;
     if (this.waiting !== null) this.#next();

@@ -1,6 +1,9 @@
 // What is said of an answer, in plain sentences. Pure functions.
 import { argmax, votes } from "./rules.js";
 
+/** The share of networks from which on they do not disagree. */
+const AGREE = 0.9;
+
 /** 0.1234 as "12.3 %"; small shares keep the digits that tell. */
 export function percent(share) {
   const value = 100 * share;
@@ -40,32 +43,37 @@ export function verdict(decision, classes, nearest) {
 
 /** Why, in one or two sentences. */
 export function why(decision, answer) {
-  const { classes, sampled, nearest } = answer;
+  const { classes, sampled } = answer;
   const counts = votes(sampled);
-  const place = standing(answer);
-  const split = shares(counts, classes, sampled.length);
-  if (decision.reason === "unfamiliar") {
-    if (place === null) return `${split}.`;
-    const top = argmax(counts);
-    const most = counts[top] === sampled.length ? `all ${counts[top]}` : `${counts[top]} of ${sampled.length}`;
-    return `It is ${place.words}; that ${most} networks say ${classes[top]} counts for nothing.`;
-  }
-  if (decision.reason === "ambiguous") return doubt(decision, answer, counts, split);
-  if (argmax(counts) !== decision.top) return `${split}, but it looks more like ${classes[decision.top]}.`;
+  const told = shares(counts, classes, sampled.length);
+  if (decision.reason === "unfamiliar") return whyUnfamiliar(answer, counts, told);
+  if (decision.reason === "ambiguous") return whyAmbiguous(decision.top, answer, counts, told);
+  const top = classes[decision.top];
+  if (argmax(counts) !== decision.top) return `${told}, but it looks more like ${top}.`;
   const others = decision.proposed.filter((c) => c !== decision.top).map((c) => classes[c]);
   const also = others.length ? ` ${list(others)} would be possible, too.` : "";
-  if (place === null) return `${split}.${also}`;
-  const joined = place.common ? "and it looks like what I was trained on" : `though it is ${place.words}`;
-  return `${split}, ${joined}.${also}`;
+  const place = standing(answer);
+  if (place === null) return `${told}.${also}`;
+  if (place.common) return `${told}, and it looks like what I was trained on.${also}`;
+  return `${told}, though it is ${place.words}.${also}`;
+}
 
-  function doubt(refusal, from, all, told) {
-    const agree = all[refusal.top] >= 0.9 * from.sampled.length;
-    if (!agree) return `The networks disagree: ${told}.`;
-    if (nearest !== null && nearest !== classes[refusal.top]) {
-      return `${told}, but it looks more like ${nearest}.`;
-    }
-    return `${told}, but not surely enough for this rule.`;
+function whyUnfamiliar(answer, counts, told) {
+  const { classes, sampled } = answer;
+  const place = standing(answer);
+  if (place === null) return `${told}.`;
+  const top = argmax(counts);
+  const all = sampled.length;
+  const most = counts[top] === all ? `all ${all}` : `${counts[top]} of ${all}`;
+  return `It is ${place.words}; that ${most} networks say ${classes[top]} counts for nothing.`;
+}
+
+function whyAmbiguous(top, { classes, sampled, nearest }, counts, told) {
+  if (counts[top] < AGREE * sampled.length) {
+    return `The networks disagree: ${told.replace(" networks", "")}.`;
   }
+  if (nearest !== null && nearest !== classes[top]) return `${told}, but it looks more like ${nearest}.`;
+  return `${told}, but not surely enough for this rule.`;
 }
 
 /** Which classes the networks would answer: "52 of 100 networks say 4, 45 say 9, 3 others". */
@@ -91,7 +99,7 @@ export function standing({ familiarity, images }) {
     const all = `every one of ${images.toLocaleString("en")} familiar images`;
     return { common: false, words: `stranger than ${all}` };
   }
-  const share = trimmed(Math.min(100 * (1 - familiarity), 99.99), 2);
+  const share = trimmed(Math.min(100 * (1 - familiarity), 99.99), familiarity > 0.01 ? 1 : 2);
   return { common: false, words: `stranger than ${share} % of familiar images` };
 }
 
@@ -125,10 +133,13 @@ export function quantileInWords(share, threshold, networks) {
 
 /** What a row of promises promises. */
 export function promiseInWords(row) {
-  const told = `Of familiar images that are answered at most ${percent(row.max_risk)} are wrong, with ${percent(row.confidence)} confidence`;
-  if (row.doubtful === "none") return "No threshold promises so few errors: nothing is answered.";
+  const images = `${row.images.toLocaleString("en")} calibration images`;
+  if (row.doubtful === "none") {
+    return `With ${images} no threshold promises so few errors: nothing is answered.`;
+  }
   return (
-    `${told}; ${percent(row.coverage)} of them are answered. The promise is for a rate that is ` +
-    "chosen beforehand, not for the one whose answers please."
+    `Of familiar images ${percent(row.coverage)} are answered, and of these at most ` +
+    `${percent(row.max_risk)} are wrong, with ${percent(row.confidence)} confidence. It is a promise for a ` +
+    "rate that is chosen beforehand, not for the one whose answers please."
   );
 }
