@@ -10,8 +10,9 @@ are in units of the covariance within classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -73,26 +74,32 @@ class NeighbourDensities:
     def distances(self, features: Tensor) -> Tensor:
         """``(n, C)``: squared distances of features ``(n, d)`` from each class."""
         white = self.axes(features) @ self.whitener.T
-        return torch.stack([self._away(white, own.float()) for own in self._by_class()], 1)
+        return torch.stack([self._away(white, *own) for own in self._by_class], 1)
 
     def left_out(self) -> tuple[Tensor, Tensor]:
         """Distances ``(M,)`` of the images kept from the others of their classes, and labels."""
         parts = []
-        for own in self._by_class():
-            points = own.float()
+        for points, squares in self._by_class:
             for places in torch.arange(len(points), device=points.device).split(BATCH_SIZE):
-                parts.append(self._away(points[places], points, left_out=places))
+                parts.append(self._away(points[places], points, squares, left_out=places))
         labels = torch.arange(self.classes, device=self.counts.device)
         return torch.cat(parts), labels.repeat_interleave(self.counts)
 
-    def _by_class(self) -> tuple[Tensor, ...]:
-        parts: tuple[Tensor, ...] = self.points.split(self.counts.tolist())
-        return parts
+    @cached_property
+    def _by_class(self) -> Sequence[tuple[Tensor, Tensor]]:
+        """The points of each class in float32 ``(m, r)``, and their squared lengths ``(m,)``.
 
-    def _away(self, white: Tensor, points: Tensor, left_out: Tensor | None = None) -> Tensor:
+        Kept, since to make them anew would take longer than one image's distances.
+        """
+        parts = self.points.float().split(self.counts.tolist())
+        return [(own, own.square().sum(1)) for own in parts]
+
+    def _away(
+        self, white: Tensor, points: Tensor, squares: Tensor, left_out: Tensor | None = None
+    ) -> Tensor:
         """``(n,)``: from the points of one class, but for those at the places ``left_out``."""
         # Squared distances but for what is the same for all points.
-        pairs = torch.addmm(points.square().sum(1), white, points.T, alpha=-2)
+        pairs = torch.addmm(squares, white, points.T, alpha=-2)
         count = len(points)
         if left_out is not None and count > 1:  # the only image of a class has no other
             pairs.scatter_(1, left_out[:, None], torch.inf)
