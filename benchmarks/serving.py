@@ -238,8 +238,9 @@ def soak(
                 now = time.monotonic() - began
                 samples.append((now, memory(server.pid)))
                 if kill and under_way is None and now > seconds / 2:
-                    victim = family(server.pid)[-1]
-                    under_way = connections(victim, port)
+                    held = {pid: connections(pid, port) for pid in family(server.pid)[1:]}
+                    victim = max(held, key=held.__getitem__)
+                    under_way = held[victim]
                     os.kill(victim, signal.SIGKILL)
                 time.sleep(min(1.0, seconds / 20))
         load = json.loads((folder / "load.json").read_text())
