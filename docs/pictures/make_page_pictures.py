@@ -30,6 +30,8 @@ with sync_playwright() as playwright:
         page.wait_for_timeout(500)
         box = page.locator("main").bounding_box()
         height = box["y"] + box["height"] + 16
-        shot = page.screenshot(full_page=True, clip={"x": 24, "y": 0, "width": 1192, "height": height})
+        shot = page.screenshot(
+            full_page=True, clip={"x": 24, "y": 0, "width": 1192, "height": height}
+        )
         Image.open(io.BytesIO(shot)).save(HERE / f"page-{name}.webp", quality=85, method=6)
     browser.close()

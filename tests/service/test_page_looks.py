@@ -80,6 +80,7 @@ def open_all(visit: Visit) -> None:
     page.click("text=By vote")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
 @pytest.mark.parametrize("state", ["answer", "refusal", "error", "empty", "key"])

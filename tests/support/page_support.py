@@ -178,11 +178,12 @@ class Visit:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.hosts.add(request.url.split("/page")[0]))
-        self.page.route("**/v1/**", self._answer)
+        self.page.route("**/v1/**", self.answered)
         self.page.goto(self.url)
         return self.page
 
-    def _answer(self, route: "Route") -> None:
+    def answered(self, route: "Route") -> None:
+        """Answer a request of the page."""
         path = route.request.url.split("/v1/")[1]
         if path.startswith("predict"):
             self.asked.append(route.request)

@@ -17,7 +17,13 @@ const QUIET = 700;
 
 const find = (id) => document.getElementById(id);
 
-const state = { model: null, frame: null, answer: null, trouble: null };
+const state = {
+  model: null,
+  frame: null, // How its training images sit in theirs, where that is known.
+  answer: null, // What it says of what is on the pad.
+  trouble: null, // The timer after which it is asked again.
+  besides: false, // Whether the trouble that is told is not of what is on the pad.
+};
 const newest = new Newest(work, show, fail);
 const pad = new Pad(find("pad"), padChanged, say);
 const panel = new Panel(find("rule"), showAnswer);
@@ -104,7 +110,7 @@ function read(prediction) {
 }
 
 function show(prediction) {
-  clearTrouble();
+  if (!state.besides) clearTrouble();
   find("key").hidden = true;
   state.answer = read(prediction);
   panel.networks = state.answer.sampled.length;
@@ -120,7 +126,10 @@ function fail(error, job = null) {
     if (error.status === 403) find("key-note").textContent = error.message;
     find("key-words").focus();
   }
-  state.trouble = error.wait === null ? null : setTimeout(askAgain, 1000 * error.wait);
+  state.besides = job === null;
+  // Before there is a model there is nothing to press: it is asked again by itself.
+  const wait = error.wait ?? (state.model === null && error.status === 0 ? 3 : null);
+  state.trouble = wait === null ? null : setTimeout(askAgain, 1000 * wait);
   find("trouble-words").textContent = error.message;
   find("trouble").hidden = false;
   find("again").hidden = [401, 403, 413, 415, 422].includes(error.status);
@@ -134,6 +143,7 @@ function fail(error, job = null) {
 
 function clearTrouble() {
   clearTimeout(state.trouble);
+  state.besides = false;
   find("trouble").hidden = true;
 }
 
@@ -226,6 +236,7 @@ async function begin() {
 
 async function use(name) {
   newest.cancel();
+  clearTrouble();
   state.model = await model(name);
   find("key").hidden = true;
   find("loading").hidden = true;
