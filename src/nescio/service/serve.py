@@ -81,9 +81,26 @@ def listen(host: str, port: int) -> socket.socket:
         raise UsageError(f"--port {port}: expected a number from 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=QUEUE_SIZE)
+        return _listener(family, host, port)
     except OSError as error:
         raise UsageError(f"{where}: {_MENDS.get(error.errno or 0, error.strerror)}") from error
+
+
+def _listener(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    # Of a socket that is not said to be TCP asyncio leaves Nagle's algorithm on: an answer in two
+    # parts would wait 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.listen(QUEUE_SIZE)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def address(listener: socket.socket) -> str:
