@@ -302,7 +302,8 @@ class Batcher:
         if not batch:
             return
         try:
-            images = torch.cat([piece.images for piece in batch])
+            parts = [piece.images for piece in batch]
+            images = parts[0] if len(parts) == 1 else torch.cat(parts)
             answers = iter(list(_answers(batch[0].job.work, images)))
         except Exception as error:  # noqa: BLE001 - who asked is told, and the next are answered
             if len(batch) > 1:  # one may spoil it for the others

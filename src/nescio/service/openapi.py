@@ -134,6 +134,21 @@ def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
     return rest | (kinds[0] if kinds else {})
 
 
+def _query() -> list[dict[str, Any]]:
+    """The parameters, as they may stand in the address."""
+    schemas = wire.Parameters.model_json_schema()["properties"]
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema["description"],
+            "schema": schema,
+        }
+        for name, schema in schemas.items()
+    ]
+
+
 PREDICT: dict[str, Any] = {
     "response_model": wire.PredictOut,
     "responses": {
@@ -143,6 +158,7 @@ PREDICT: dict[str, Any] = {
         **problems(*ALWAYS, 404, 415, 422, 503),
     },
     "openapi_extra": {
+        "parameters": _query(),
         "requestBody": {
             "required": True,
             "content": {
@@ -156,7 +172,7 @@ PREDICT: dict[str, Any] = {
                 "image/webp": _FILE,
                 "image/bmp": _FILE,
             },
-        }
+        },
     },
 }
 """Of ``POST /v1/predict``."""

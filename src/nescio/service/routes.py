@@ -39,6 +39,10 @@ READERS = 4
 LARGE = 2_000_000
 """Pixels of an image that is large."""
 
+SMALL, SMALL_BODY = 2**16, 2**14
+"""Pixels and bytes of requests that are read on the spot, in less time than another thread takes
+to begin."""
+
 _STATUS_OF_FAULT = {"json_invalid": 400, "too_long": 413}
 """By Pydantic's name; of others 422."""
 
@@ -89,15 +93,15 @@ def api_router(service: Service) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/predict", **PREDICT)
-    async def predict(
-        request: Request, parameters: Annotated[wire.Parameters, Query()]
-    ) -> Response:
+    async def predict(request: Request) -> Response:
         """Decide for each image: a label, or "I don't know" and why."""
+        # Read by hand: FastAPI would take as long for this as for all else.
+        chosen = _parameters(dict(request.query_params))
         try:
             given, own = await _read_request(request, service)
         except ClientDisconnect:
             raise Problem(400, "the client went away") from None
-        chosen = parameters.model_dump(exclude_unset=True) | own
+        chosen |= own
         answer = _predict(service, given, wire.Parameters(**chosen))
         return _json(await _while_there(request, answer))
 
@@ -138,7 +142,8 @@ async def _read_request(request: Request, service: Service) -> tuple[list[Given]
     own: dict[str, Any] = {}
     if kind == "application/json":
         body = await request.body()
-        given, own = await _in(service.readers, _read_json, body, service.limits)
+        few = len(body) <= SMALL_BODY
+        given, own = await _in(None if few else service.readers, _read_json, body, service.limits)
     elif kind == "multipart/form-data":
         given, own = await _read_form(request, service.limits)
     elif kind in MEDIA_TYPES and MEDIA_TYPES[kind] in service.formats:
@@ -198,8 +203,15 @@ async def _read_form(request: Request, limits: Limits) -> tuple[list[Given], dic
             elif value.filename or value.size:  # a browser sends a field without a file so
                 name = (value.filename or str(len(given)))[:256]
                 given.append(Given(name, await value.read()))
+    return given, _parameters(fields)
+
+
+def _parameters(fields: dict[str, str]) -> dict[str, Any]:
+    """Those that are given."""
+    if not fields:
+        return {}
     try:
-        return given, wire.Parameters.model_validate(fields).model_dump(exclude_unset=True)
+        return wire.Parameters.model_validate(fields).model_dump(exclude_unset=True)
     except ValidationError as error:
         raise Problem(422, first_fault(error.errors(include_url=False))) from None
 
@@ -213,10 +225,17 @@ async def _predict(
     if samples > service.limits.samples:
         raise Problem(422, f"samples may be at most {service.limits.samples}, got {samples}")
     deadline = time.monotonic() + service.limits.seconds
-    found = await _in(service.readers, look_at, given, service.limits, service.formats)
-    large = max(one.area for one in found) > LARGE
+    small = all(not isinstance(one.content, list) for one in given) and (
+        sum(len(one.content) for one in given) <= SMALL_BODY
+    )
+    readers = None if small else service.readers
+    found = await _in(readers, look_at, given, service.limits, service.formats)
+    if sum(one.area for one in found) > SMALL:
+        readers = service.readers
+    if max(one.area for one in found) > LARGE:
+        readers = service.large_reader
     read = await _in(
-        service.large_reader if large else service.readers,
+        readers,
         read_found,
         found,
         served.classifier.preprocessing,
@@ -228,7 +247,7 @@ async def _predict(
         raise Problem(422, f"no image can be read; the first: {read[0]}")
     work = Work(
         model=served,
-        images=torch.cat(images),
+        images=images[0] if len(images) == 1 else torch.cat(images),
         samples=samples,
         seed=asked.seed,
         adaptive=asked.adaptive is not False,
@@ -260,7 +279,10 @@ def _choose_rule(served: Served, name: str | None) -> Rule:
         raise Problem(422, f"rule: {error}") from None
 
 
-async def _in(threads: Executor, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+async def _in(threads: Executor | None, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """The function's result, from one of the threads; ``None`` to call it here."""
+    if threads is None:
+        return function(*arguments)
     return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
 
 
