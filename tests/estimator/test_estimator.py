@@ -258,7 +258,7 @@ def test_pipelines_searches_and_cross_validation() -> None:
     assert min(result["test_score"]) > 0.9
     forced = cross_val_predict(model, flat[:120], Y[:120], cv=2, method="predict_proba")
     assert forced.shape == (120, 3)
-    grid = {"nescioclassifier__network": [partial(nescio.mlp, hidden=h) for h in (2, 8)]}
+    grid = {"nescioclassifier__network": [partial(nescio.mlp, hidden=h) for h in (8, 16)]}
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(flat, Y)
     assert search.best_score_ > 0.8
     assert (search.predict(flat) == Y).mean() > 0.9
