@@ -133,6 +133,7 @@ def test_a_detailed_answer(classifier: nescio.Classifier, model: Model, images: 
         torch.testing.assert_close(answer.detail.sampled, sampled[:, i])
         assert answer.detail.doubt == pytest.approx(float(calibrated.ambiguity[i]))
         assert answer.detail.unfamiliarity == pytest.approx(float(calibrated.unfamiliarity[i]))
+        assert answer.detail.top == classifier.classes[int(calibrated.top[i])]
 
 
 class Slow:

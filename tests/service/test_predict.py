@@ -192,6 +192,7 @@ def test_detail_tells_what_the_networks_say_and_see(
     adaptive = classifier.decide(image, samples=30, adaptive=True)[0]
     assert detail["settled_after"] == adaptive.samples
     decision = classifier.decide(image, samples=30)
+    assert detail["top"] == classifier.classes[int(decision.verdicts.top[0])]
     assert detail["doubt"] == pytest.approx(float(decision.verdicts.ambiguity[0]), rel=1e-3)
     assert detail["unfamiliarity"] == pytest.approx(decision[0].scores["unfamiliarity"], rel=1e-3)
 

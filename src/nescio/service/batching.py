@@ -110,12 +110,15 @@ class Detail:
         settled_after: How many networks adaptive sampling would have taken.
         doubt: The score that the model's calibrated rule compares; ``None`` where it has none.
         unfamiliarity: In nats, likewise.
+        top: The class that the calibrated rule answers with, or would, if there is one; else
+            the one that is answered where an answer is compulsory.
     """
 
     sampled: Tensor
     settled_after: int
     doubt: float | None
     unfamiliarity: float | None
+    top: str
 
 
 @dataclass(frozen=True)
@@ -352,5 +355,8 @@ def _detailed(work: Work, images: Tensor) -> Iterator[Answer]:
                     settled_after=after[i],
                     doubt=None if judged is None else float(judged.ambiguity[i]),
                     unfamiliarity=None if judged is None else float(judged.unfamiliarity[i]),
+                    top=decision.forced
+                    if judged is None
+                    else classifier.classes[int(judged.top[i])],
                 ),
             )

@@ -105,6 +105,7 @@ def prediction(name: str, answer: Answer, image: Tensor) -> dict[str, Any]:
         },
         "doubt": _finite(detail.doubt),
         "unfamiliarity": _finite(detail.unfamiliarity),
+        "top": detail.top,
     }
     return record
 

@@ -119,6 +119,7 @@ class DetailOut(BaseModel):
     input: Input
     doubt: float | None
     unfamiliarity: float | None
+    top: Annotated[str, Field(description="The class that the calibrated rule would answer with.")]
 
 
 class Answered(BaseModel):
