@@ -44,7 +44,8 @@ def own_data() -> Path:
     return Path(folder)
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while it lives, its event loop is the only one of this thread.
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """The Chromium of this machine, without a window."""
     driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

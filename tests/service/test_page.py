@@ -163,17 +163,21 @@ def test_a_drawing_is_sent_as_the_training_images_are(visit: "Callable[..., Visi
     opened.open()
     opened.says("I say 3.")
     opened.draw([(0.1, 0.1), (0.2, 0.1), (0.2, 0.35)])  # small, and in a corner
-    asked = len(opened.asked)
-    opened.until(lambda: len(opened.asked) >= asked)
-    opened.says("I say 3.")
+
+    def pixels_sent() -> np.ndarray:
+        return np.asarray(sent(opened).convert("L"), dtype=float)
+
+    def longest() -> int:
+        rows, columns = np.nonzero(pixels_sent() > 128)
+        return int(max(np.ptp(rows), np.ptp(columns))) + 1
+
+    # 20 of 28 pixels; the answers before the last are of the growing stroke.
+    opened.until(lambda: longest() == pytest.approx(200, abs=4))
     request = opened.asked[-1]
     assert request.headers["content-type"] == "image/png"
     assert "detail=true" in request.url
-    pixels = np.asarray(sent(opened).convert("L"), dtype=float)
+    pixels = pixels_sent()
     assert pixels.shape == (280, 280)
-    rows, columns = np.nonzero(pixels > 128)
-    longest = max(np.ptp(rows), np.ptp(columns)) + 1
-    assert longest == pytest.approx(200, abs=4)  # 20 of 28 pixels
     centre = [(pixels.sum(1 - axis) * np.arange(280)).sum() / pixels.sum() for axis in (0, 1)]
     assert centre == pytest.approx([139.5, 139.5], abs=4)
 
