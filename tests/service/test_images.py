@@ -37,7 +37,7 @@ from nescio.service.routes import _read_json
 GREY = Preprocessing(1, 6, 6)
 COLOUR = Preprocessing(3, 5, 7, "crop")
 LIMITS = Limits(pixels=50_000, request_pixels=100_000)
-RUNS = int(os.environ.get("NESCIO_FUZZ", "20000"))
+RUNS = int(os.environ.get("NESCIO_FUZZ", "1000"))
 """Examples of each slow fuzz."""
 
 quick = settings(
