@@ -322,8 +322,9 @@ def main() -> None:
         kept["kill" if given.kill else "soak"] = found
         print(json.dumps({k: v for k, v in found.items() if k != "memory_mb"}, indent=1))
     else:
-        kept["load"] = measure(given.model, images, given.rounds, given.seconds, given.workers)
-        print(table(kept["load"]))
+        name = "load" if given.workers > 1 else "load1"
+        kept[name] = measure(given.model, images, given.rounds, given.seconds, given.workers)
+        print(table(kept[name]))
     RESULT.write_text(json.dumps(kept, indent=1) + "\n")
 
 

@@ -42,9 +42,10 @@ STEPS = (1e-6, 1e-5, 1e-4, ROUNDING)
 TRIES = 64
 """Random directions at each."""
 
-CLOSE, ALIKE = 1e-3, 0.01
+CLOSE, ALIKE = 1e-3, 0.05
 """By how much probabilities may differ, and by which share unfamiliarities: where a class is tight,
-rounding decides which image is its nearest but two."""
+rounding decides which image is its nearest but two. A classifier itself, given 500 images at once
+or one by one, differed by up to 4 %, for 3.4 % of them by more than 1 %."""
 
 MOST_APART = 0.01
 """The share of images whose scores may be farther apart, at neighbours that change places."""
