@@ -156,6 +156,8 @@ def test_the_key_is_in_no_log(start: Start, model: Path, tmp_path: Path) -> None
     answer.read()
     assert answer.status == 200
     connection.close()
+    # A line is written once its answer has gone.
+    wait_until(lambda: server.log().count('"/v1/models"') == 2, "two lines")
     lines = [json.loads(line) for line in server.log().splitlines()]
     assert [line["status"] for line in lines if line.get("path") == "/v1/models"] == [403, 200]
     assert [line["client"] for line in lines if "path" in line] == ["192.0.2.9", "127.0.0.1"]
