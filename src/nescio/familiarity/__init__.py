@@ -1,6 +1,7 @@
 """Familiarity: how like the training images an image is, and which stage tells.
 
-Read in this order: :mod:`stages`, :mod:`axes`, :mod:`density`, :mod:`tail`, :mod:`familiarity`.
+Read in this order: :mod:`stages`, :mod:`axes`, :mod:`density`, :mod:`neighbours`, :mod:`tail`,
+:mod:`crossfit`, :mod:`familiarity`.
 """
 
 from nescio.familiarity.familiarity import Familiarity, Stage, fit_familiarity

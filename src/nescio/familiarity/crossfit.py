@@ -83,9 +83,15 @@ def cross_fitted(
 
 def _folds(labels: Tensor, classes: int) -> Tensor:
     """``(n,)``: in which part an image is left out, class by class in turn; -1 in none."""
-    order = labels.argsort(stable=True)
     sizes = torch.bincount(labels, minlength=classes)
+    return torch.where(sizes[labels] > 1, rank_in_class(labels) % FOLDS, -1)
+
+
+def rank_in_class(labels: Tensor) -> Tensor:
+    """``(n,)`` int64: the place of each image among those of its class, from 0."""
+    order = labels.argsort(stable=True)
+    sizes = torch.bincount(labels)
     rank = torch.empty_like(labels)
     starts = (sizes.cumsum(0) - sizes)[labels[order]]
     rank[order] = torch.arange(len(labels), device=labels.device) - starts
-    return torch.where(sizes[labels] > 1, rank % FOLDS, -1)
+    return rank

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from nescio.data import ImageSet, Stack, images_at_once, to_float
 from nescio.errors import ArchitectureError
 from nescio.familiarity.axes import MOST_AXES, Axes, AxesMoments
-from nescio.familiarity.crossfit import FEW, cross_fitted
+from nescio.familiarity.crossfit import FEW, cross_fitted, rank_in_class
 from nescio.familiarity.density import ClassMoments, GaussianDensities
 from nescio.familiarity.neighbours import MOST_AXES as MOST_NEIGHBOUR_AXES
 from nescio.familiarity.neighbours import MOST_NEIGHBOURS, NeighbourDensities
@@ -347,9 +347,5 @@ def _measured_apart(
 
 def _some(labels: Tensor, most: int) -> Tensor:
     """Places of about ``most`` images, of each class its share and at least one."""
-    order = labels.argsort(stable=True)
-    sizes = torch.bincount(labels)
-    # The place of each image among those of its class.
-    rank = torch.arange(len(order), device=labels.device) - (sizes.cumsum(0) - sizes)[labels[order]]
     every = -(-len(labels) // most)
-    return order[rank % every == 0].sort().values
+    return (rank_in_class(labels) % every == 0).nonzero()[:, 0]
