@@ -15,6 +15,7 @@
     ├── ExportError           an exported file does not decide as its classifier does
     ├── OutOfMemoryError      the memory does not hold what was asked for
     ├── ServiceError          the service cannot start
+    ├── DistributedError      processes of one job disagree, or one of them is lost
     └── ModelFileError        a model file that is damaged, foreign, newer or does not match
 
 A message is one line: what was expected, what came, and the mend. The command
@@ -28,7 +29,13 @@ from typing import Any
 
 
 class NescioError(Exception):
-    """Base class of every error that nescio raises on purpose."""
+    """Base class of every error that nescio raises on purpose.
+
+    Attributes:
+        shared: Whether every process of a job raises it, so that one of them tells it for all.
+    """
+
+    shared: bool = False
 
 
 class UsageError(NescioError, ValueError):
@@ -95,6 +102,10 @@ class OutOfMemoryError(NescioError, MemoryError):
 
 class ServiceError(NescioError):
     """The service cannot start: none of its workers does."""
+
+
+class DistributedError(NescioError):
+    """Processes of one job were given different things, or one of them failed or is lost."""
 
 
 class ExportError(NescioError):

@@ -32,6 +32,7 @@ from nescio.cli.review import review
 from nescio.cli.serve import serve
 from nescio.cli.train import train
 from nescio.errors import NescioError
+from nescio.launch import find_place
 
 EXPECTED_OS_ERRORS = {
     errno.EACCES,
@@ -122,6 +123,7 @@ def _keep_interrupts(dropped: sys.UnraisableHookArgs) -> None:
 
 def _tell(error: BaseException) -> int:
     """Say what went wrong, and give the exit status for it."""
+    rank = find_place().rank
     match error:
         case SystemExit():
             raise error
@@ -129,10 +131,12 @@ def _tell(error: BaseException) -> int:
             print_error("stopped by Ctrl-C; nothing was changed")
             return 130
         case CycloptsError():
-            print_error(f"{str(error).removesuffix('.')}; see nescio --help")
+            if not rank:
+                print_error(f"{str(error).removesuffix('.')}; see nescio --help")
             return 2
         case NescioError():
-            print_error(str(error))
+            if not (error.shared and rank):  # the first process tells it for all
+                print_error(f"process {rank}: {error}" if rank else str(error))
             return 2
         case OSError() if error.errno in EXPECTED_OS_ERRORS:
             print_error(f"{error.filename or 'writing'}: {error.strerror}")
