@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import torch
 
@@ -35,7 +36,7 @@ def main(path: str) -> None:
         except NescioError as error:
             found["errors"].append([type(error).__name__, str(error), error.shared])
     ranks.wait()
-    with open(f"{path}/{rank}.json", "w") as file:
+    with Path(path, f"{rank}.json").open("w") as file:
         json.dump(found, file)
 
 
