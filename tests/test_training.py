@@ -43,7 +43,7 @@ def test_a_failure_after_training_carries_what_was_fitted(
     monkeypatch: pytest.MonkeyPatch, data: Dataset, cause: Exception, words: str
 ) -> None:
     whole = nescio.fit(small_network(), data, recipe=ONCE, samples=2)
-    monkeypatch.setattr("nescio.training.fit_familiarity", failing(cause))
+    monkeypatch.setattr("nescio.training.fitting.fit_familiarity", failing(cause))
     with pytest.raises(CalibrationError, match="calibration failed after training: ") as caught:
         nescio.fit(small_network(), data, recipe=ONCE, samples=2)
     assert words in str(caught.value)
@@ -76,10 +76,10 @@ def test_thresholds_can_be_set_later_where_only_calibration_failed(
     monkeypatch: pytest.MonkeyPatch, data: Dataset
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("nescio.training.calibrate_classifier", failing(MemoryError()))
+        patch.setattr("nescio.training.fitting.calibrate_classifier", failing(MemoryError()))
         with pytest.raises(CalibrationError, match="while calibrating; lower --samples"):
             nescio.fit(small_network(), data, recipe=ONCE, samples=2)
-        patch.setattr("nescio.training.calibrate_classifier", failing(KeyboardInterrupt()))
+        patch.setattr("nescio.training.fitting.calibrate_classifier", failing(KeyboardInterrupt()))
         with pytest.raises(CalibrationInterrupt) as caught:
             nescio.fit(small_network(), data, recipe=ONCE, samples=2)
     assert isinstance(caught.value, KeyboardInterrupt)
@@ -105,7 +105,7 @@ def test_the_command_keeps_the_trained_model(
     folder = write_folder(tmp_path / "data", stripes(90, 2))
     out = tmp_path / "m.nescio"
     out.write_bytes(b"the old model")
-    monkeypatch.setattr(f"nescio.training.{name}", failing(cause))
+    monkeypatch.setattr(f"nescio.training.fitting.{name}", failing(cause))
     options = ["--network", "mlp", "--epochs", "1", "--samples", "2", "--quiet"]
     assert main(["train", str(folder), "--out", str(out), *options]) == status
     said, told = capsys.readouterr()

@@ -15,6 +15,7 @@
     ├── ExportError           an exported file does not decide as its classifier does
     ├── OutOfMemoryError      the memory does not hold what was asked for
     ├── ServiceError          the service cannot start
+    ├── CheckpointError       checkpoints that are damaged, of something else, or in the way
     ├── DistributedError      processes of one job disagree, or one of them is lost
     └── ModelFileError        a model file that is damaged, foreign, newer or does not match
 
@@ -102,6 +103,10 @@ class OutOfMemoryError(NescioError, MemoryError):
 
 class ServiceError(NescioError):
     """The service cannot start: none of its workers does."""
+
+
+class CheckpointError(NescioError, ValueError):
+    """Checkpoints cannot be used: damaged, of something else, or where others are."""
 
 
 class DistributedError(NescioError):

@@ -39,6 +39,7 @@ class Stream(IntEnum):
     SHAPES = 17
     CHAIN = 18
     MEMBER = 19
+    RANK = 20
 
 
 def derive(seed: int, stream: Stream, index: int = 0) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nescio.data import Augmentation, ImageSet
 from nescio.errors import DivergenceError, OutOfMemoryError
 from nescio.inference import ARTICLE, DEFAULT, Job, fit_guide
-from nescio.inference.fit import CHECK_EVERY
+from nescio.inference.run import CHECK_EVERY
 
 RECIPE = replace(
     DEFAULT,

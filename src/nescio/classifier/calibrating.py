@@ -14,6 +14,7 @@ from nescio.devices import choose_precision
 from nescio.errors import DataError, RuleError
 from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, generator
+from nescio.ranks import SOLO, Ranks, gather_rows, share_of
 from nescio.refusal import (
     DOUBTS,
     CalibratedOn,
@@ -110,6 +111,7 @@ def calibrate_classifier(
     *,
     samples: int = SAMPLES,
     reporter: Reporter = SILENT,
+    ranks: Ranks = SOLO,
 ) -> Classifier:
     """The classifier with thresholds set from ``calibration``, and that rule in force.
 
@@ -119,6 +121,7 @@ def calibrate_classifier(
         promises: What to promise.
         samples: How many networks are drawn for each image.
         reporter: Told of progress, and of promises that cannot be made.
+        ranks: The processes that share the images; each gets the same thresholds, of all images.
 
     Raises:
         DataError: A class has no image, or there is none.
@@ -138,7 +141,7 @@ def calibrate_classifier(
     order = torch.randperm(
         len(calibration), generator=generator(classifier.record.seed, Stream.CALIBRATION)
     )
-    scores = _scores(classifier, calibration, order, samples, reporter)
+    scores = _scores(classifier, calibration, order, samples, reporter=reporter, ranks=ranks)
     precision = choose_precision(classifier.precision, classifier.device)
     rule = calibrate(
         scores,
@@ -208,13 +211,18 @@ def _scores(
     calibration: ImageSet,
     order: torch.Tensor,
     samples: int,
+    *,
     reporter: Reporter,
+    ranks: Ranks,
 ) -> CalibrationScores:
-    shuffled = calibration.subset(order)
+    """Of all images, each process those of its share."""
+    labels = calibration.require_labels()[order]
+    shuffled = calibration.subset(order[share_of(ranks, len(order))])
     images = classifier.prepare(shuffled)
     evidence = classifier.evidence_reader()
     done = 0
-    parts: list[tuple[torch.Tensor, ...]] = []
+    none = torch.zeros(0, len(classifier.classes))
+    parts = [(none, none[:, 0], none[:, 0].long())]
     for logits in classifier.stream_logits(
         shuffled, samples=samples, reporter=reporter, description="calibrating"
     ):
@@ -223,5 +231,7 @@ def _scores(
         by_class = class_unfamiliarity(evidence(chunk))
         joint = joint_probability(logits.softmax(-1).cpu(), by_class)
         parts.append((by_class, DOUBTS[DOUBT](joint), mean_probability(joint).argmax(-1)))
-    unfamiliarity, doubt, top = (torch.cat(part) for part in zip(*parts, strict=True))
-    return CalibrationScores(unfamiliarity, doubt, top, shuffled.require_labels())
+    unfamiliarity, doubt, top = (
+        torch.cat(gather_rows(ranks, torch.cat(part))) for part in zip(*parts, strict=True)
+    )
+    return CalibrationScores(unfamiliarity, doubt, top, labels)

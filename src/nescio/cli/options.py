@@ -60,6 +60,26 @@ class FileOptions:
     user's cache folder (nescio cache) and read from there."""
 
 
+@Parameter(name="*", group="Checkpoints")
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """What is kept of a training that may be stopped."""
+
+    checkpoint: Path | None = None
+    """Write the state of training to this folder after every pass. Whatever stops training then
+    costs one pass at most, or --checkpoint-minutes of a longer one."""
+
+    resume: Annotated[bool, Parameter(negative="")] = False
+    """Go on from what is in --checkpoint, or begin where there is nothing yet. Give the same
+    options as before: training ends, on the same machine, as it would have without a stop."""
+
+    checkpoint_minutes: float = 10.0
+    """Within a pass, write it after so many minutes."""
+
+    keep_checkpoints: int = 2
+    """How many of the last passes are kept."""
+
+
 @Parameter(name="*", group="Promises")
 @dataclass(frozen=True)
 class PromiseOptions:

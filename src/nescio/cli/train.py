@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_error, print_result
 from nescio.cli.options import (
+    CheckpointOptions,
     Common,
     FileOptions,
     ImageOptions,
@@ -60,9 +61,13 @@ def train(
     images: ImageOptions = ImageOptions(),  # noqa: B008 - frozen
     files: FileOptions = FileOptions(),  # noqa: B008 - frozen
     promises: PromiseOptions = PromiseOptions(),  # noqa: B008 - frozen
+    checkpoints: CheckpointOptions = CheckpointOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
     """Train a Bayesian classifier and write it to one file.
+
+    Several processes train one together when torchrun starts them (needs nescio[distributed]):
+    torchrun --nproc-per-node 2 -m nescio train DATA --out MODEL.
 
     Parameters
     ----------
@@ -139,13 +144,19 @@ def train(
     write_split
         Write the split to such a file, for others to use with --split.
     """
-    check_writable(out)
-    if write_split is not None:
-        check_writable(write_split)
-        if write_split.exists():
-            raise UsageError(f"{write_split} exists; use it with --split, or name another file")
+    from nescio.inference import Checkpoints
+    from nescio.ranks import join_ranks, together
     from nescio.training import find_recipe, fit
 
+    ranks = join_ranks(common.device)
+    with together(ranks):
+        if ranks.rank == 0:
+            _check_outputs(out, write_split)
+        kept = checkpoints.checkpoint
+        saves = None
+        if kept is not None:
+            minutes, keep = checkpoints.checkpoint_minutes, checkpoints.keep_checkpoints
+            saves = Checkpoints(kept, keep=keep, minutes=minutes)
     reading = read_as(files, images)
 
     changes: dict[str, Any] = {
@@ -189,10 +200,28 @@ def train(
             device=common.device,
             precision=common.precision,
             compiled=compiled,
+            checkpoint=saves,
+            resume=checkpoints.resume,
+            ranks=ranks,
             reporter=make_reporter(quiet=common.quiet),
         )
     except (CalibrationError, CalibrationInterrupt) as error:
-        return _save_uncalibrated(error, out)
+        return 2 if ranks.rank else _save_uncalibrated(error, out)
+    if ranks.rank:  # process 0 tells, and writes, for all
+        return 0
+    return _finish(classifier, out, promises)
+
+
+def _check_outputs(out: Path, write_split: Path | None) -> None:
+    check_writable(out)
+    if write_split is not None:
+        check_writable(write_split)
+        if write_split.exists():
+            raise UsageError(f"{write_split} exists; use it with --split, or name another file")
+
+
+def _finish(classifier: Classifier, out: Path, promises: PromiseOptions) -> int:
+    """Write what was fitted, and say so."""
     if classifier.record.stopped is not None:
         return _save_stopped(classifier, out)
     if not _save(classifier, out):

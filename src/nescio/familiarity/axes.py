@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nescio.errors import ArchitectureError
+from nescio.ranks import Ranks, total_
 
 MOST_AXES = 128
 """Principal axes that are kept."""
@@ -109,6 +110,30 @@ class AxesMoments:
         self._count += len(near)
         self._sum += near.sum(0).double()
         self._squares += (near.T @ near).double()
+
+    def reduce(self, ranks: Ranks, like: Tensor) -> None:
+        """Gather what all processes added; those of ``like`` ``(n, d)`` may have added nothing.
+
+        Sums about one's own shift become sums about that of process 0: with ``t`` the difference of
+        shifts, ``sum (x + t)(x + t)' = sum x x' + t (sum x)' + (sum x) t' + n t t'``.
+        """
+        if ranks.size == 1:
+            return
+        if self._shift is None:
+            self.add(like[:0].new_zeros(1, like.shape[1]))
+            self._count = 0
+            self._sum.zero_()
+            self._squares.zero_()
+        assert self._shift is not None  # noqa: S101 - something was added
+        shift = ranks.gather(self._shift.to(ranks.place))[0].to(self._shift.device)
+        apart = (self._shift - shift).double()
+        cross = apart[:, None] * self._sum
+        self._squares += cross + cross.T + self._count * apart[:, None] * apart
+        self._sum += self._count * apart
+        self._shift = shift
+        count = torch.tensor(float(self._count), dtype=torch.float64, device=like.device)
+        total_(ranks, [self._sum, self._squares, count])
+        self._count = int(count)
 
     def axes(self, most: int = MOST_AXES) -> Axes | None:
         """At most ``most`` axes; ``None`` where no feature varies.

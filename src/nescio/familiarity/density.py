@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from nescio.familiarity.axes import LEAST_VARIANCE, Axes, zeros
+from nescio.ranks import Ranks, total_
 
 MOST_NUMBERS = 2**23
 """Numbers in all classes' matrices of a stage (32 MiB); with more, all classes share one."""
@@ -170,6 +171,10 @@ class ClassMoments:
         for label, own in enumerate(z[labels.argsort()].split(sizes.tolist())):
             if len(own):
                 self._squares[label] += own.T @ own
+
+    def reduce(self, ranks: Ranks) -> None:
+        """Gather what all processes added."""
+        total_(ranks, [self._counts, self._sums, self._squares])
 
     def _scatters(self) -> Tensor:
         """About the class means: one for each class, or their sum."""

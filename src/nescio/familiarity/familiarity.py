@@ -32,6 +32,7 @@ from nescio.familiarity.stages import IMAGE, OUTPUT, StageReader, find_stages
 from nescio.familiarity.tail import Tail, fit_tail
 from nescio.network import channels_last
 from nescio.progress import SILENT, Reporter, Task
+from nescio.ranks import SOLO, Ranks, gather_rows
 
 Density: TypeAlias = GaussianDensities | NeighbourDensities
 """What gives the distances of features from every class."""
@@ -158,6 +159,7 @@ def fit_familiarity(
     classes: int,
     stages: Sequence[str] | None = None,
     reporter: Reporter = SILENT,
+    ranks: Ranks = SOLO,
 ) -> Familiarity:
     """Describe the training images at every stage of a fitted network.
 
@@ -174,6 +176,7 @@ def fit_familiarity(
         stages: Names to read; ``None`` finds them, see
             :func:`nescio.familiarity.stages.find_stages`.
         reporter: Told of progress, and of stages that are left out.
+        ranks: The processes that share the images; each gets the same, of all images.
 
     Raises:
         ArchitectureError: A stage gives features that are not numbers, or all stages are
@@ -184,12 +187,13 @@ def fit_familiarity(
     names = tuple(stages) if stages else find_stages(network, few)
     reader = StageReader(network, weights, names)
     some = _some(train.require_labels(), MOST_IMAGES)
-    size = sum(own[0].numel() for own in reader(few))
+    like = dict(zip(names, reader(few), strict=True))
+    size = sum(own[0].numel() for own in like.values())
     little = 4 * size * len(train) <= MOST_KEPT
     keeps = len(train) < FEW or (len(train) <= MOST_IMAGES and little)
     total = len(train) + (0 if keeps else 2 * len(some))
     with reporter.task("getting to know the training images", total, "images") as task:
-        known = _Known(train, device, task, keeps=keeps)
+        known = _Known(train, like, task, ranks, keeps=keeps)
         axes = _find_axes(known, some, reader, reporter)
         reader = reader.only(tuple(axes))
         gathered, near = _gather(known, axes, reader, classes)
@@ -205,11 +209,21 @@ def fit_familiarity(
 class _Known:
     """The training images, to be read batch by batch on a device.
 
-    Where they are few, what was read is kept, so that the network runs over them once.
+    Where they are few, what was read is kept, so that the network runs over them once. Each process
+    reads its batches, one after the other in turn.
     """
 
-    def __init__(self, train: ImageSet, device: torch.device, task: Task, *, keeps: bool) -> None:
-        self.train, self.device, self.task = train, device, task
+    def __init__(
+        self,
+        train: ImageSet,
+        like: Mapping[str, Tensor],
+        task: Task,
+        ranks: Ranks,
+        *,
+        keeps: bool,
+    ) -> None:
+        self.train, self.like, self.task, self.ranks = train, like, task, ranks
+        self.device = next(iter(like.values())).device
         self.keeps = keeps
         # In one piece for each stage: small pieces between batches would break up the memory.
         self._kept: dict[str, Tensor] = {}
@@ -223,7 +237,8 @@ class _Known:
         self, index: Tensor, reader: StageReader
     ) -> Iterator[tuple[Sequence[Tensor], Tensor, Tensor]]:
         """The features of all stages, the labels and the places of the images at ``index``."""
-        for part in index.split(images_at_once(self.train.images, BATCH_SIZE)):
+        batches = index.split(images_at_once(self.train.images, BATCH_SIZE))
+        for part in batches[self.ranks.rank :: self.ranks.size]:
             yield self._features(part, reader), self.labels[part].to(self.device), part
 
     def _features(self, part: Tensor, reader: StageReader) -> Sequence[Tensor]:
@@ -238,8 +253,23 @@ class _Known:
                 if name not in self._kept:
                     self._kept[name] = own.new_empty(len(self.train), *own.shape[1:])
                 self._kept[name][start:end] = own
-        self.task.advance(len(part))
+        self.task.advance(len(part) * self.ranks.size)  # the others are about as far
         return features
+
+    def joined(self, own: Sequence[Tensor], places: Sequence[Tensor], like: Tensor) -> Tensor:
+        """Rows ``(n, ...)`` of all processes, in the order of the places of their images.
+
+        Args:
+            own: What this process has, batch by batch; perhaps nothing.
+            places: ``(n,)`` int64 of each batch, where its rows belong.
+            like: ``(m, ...)``, rows of their shape and dtype.
+        """
+        rows = torch.cat([like[:0], *own])
+        if self.ranks.size == 1:
+            return rows
+        found = torch.cat(gather_rows(self.ranks, rows))
+        order = torch.cat(gather_rows(self.ranks, torch.cat([torch.arange(0), *places])))
+        return found[order.argsort().to(found.device)]
 
 
 def _find_axes(
@@ -250,6 +280,8 @@ def _find_axes(
     for features, _, _ in known.read(some, reader):
         for moment, own in zip(moments.values(), features, strict=True):
             moment.add(own)
+    for name, moment in moments.items():
+        moment.reduce(known.ranks, known.like[name])
     found = {
         name: moment.axes(MOST_NEIGHBOUR_AXES if name in BY_NEIGHBOURS else MOST_AXES)
         for name, moment in moments.items()
@@ -269,13 +301,20 @@ def _gather(
     gathered = {name: ClassMoments(own, classes) for name, own in axes.items()}
     kept = _kept(known.labels)
     near: dict[str, list[Tensor]] = {name: [] for name in axes if name in BY_NEIGHBOURS}
+    where: list[Tensor] = []
     for features, labels, places in known.read(torch.arange(len(kept)), reader):
+        where.append(places[kept[places]])
         for (name, moments), own in zip(gathered.items(), features, strict=True):
             along = axes[name](own)
             moments.add(along, labels)
             if name in near:
                 near[name].append(along[kept[places].to(along.device)])
-    return gathered, {name: torch.cat(parts) for name, parts in near.items()}
+    for moments in gathered.values():
+        moments.reduce(known.ranks)
+    return gathered, {
+        name: known.joined(parts, where, axes[name](known.like[name]))
+        for name, parts in near.items()
+    }
 
 
 def _kept(labels: Tensor) -> Tensor:
@@ -317,13 +356,16 @@ def _gaussian_stages(
         return {}
     far: dict[str, list[Tensor]] = {name: [] for name in density}
     labels: list[Tensor] = []
-    for features, y, _ in known.read(some, reader.only(tuple(density))):
+    where: list[Tensor] = []
+    for features, y, places in known.read(some, reader.only(tuple(density))):
         labels.append(y)
+        where.append(places)
         for name, own in zip(density, features, strict=True):
             far[name].append(density[name].left_out(own, y))
-    y = torch.cat(labels)
+    y = known.joined(labels, where, known.labels[:0].to(known.device))
+    none = torch.zeros(0, device=known.device)
     return {
-        name: Stage(name, own, fit_tail(torch.cat(far[name]), y, own.classes))
+        name: Stage(name, own, fit_tail(known.joined(far[name], where, none), y, own.classes))
         for name, own in density.items()
     }
 
@@ -333,10 +375,11 @@ def _measured_apart(
 ) -> dict[str, Stage]:
     """The same stages, their tails by images that had no part in axes and densities."""
     batches = list(known.read(torch.arange(len(known.labels)), reader))
-    labels = torch.cat([y for _, y, _ in batches])
+    where = [places for _, _, places in batches]
+    labels = known.joined([y for _, y, _ in batches], where, known.labels[:0].to(known.device))
     stages = dict(found)
     for number, name in enumerate(reader.stages):
-        features = torch.cat([own[number] for own, _, _ in batches])
+        features = known.joined([own[number] for own, _, _ in batches], where, known.like[name])
         density, plane = found[name].density, BY_NEIGHBOURS.get(name)
         most = density.axes.basis.shape[1]
         distances = cross_fitted(features, labels, density.classes, plane, most)

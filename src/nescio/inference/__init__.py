@@ -2,7 +2,8 @@
 
 Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`scale`, :mod:`posterior`,
 :mod:`guide`, :mod:`elbo`, :mod:`balance`, :mod:`recipe`, :mod:`job`, :mod:`fitted`, :mod:`watch`,
-:mod:`learner`, :mod:`fit`, :mod:`frozen`;
+:mod:`learner`, :mod:`parts`, :mod:`run`, :mod:`fit`, :mod:`frozen`; for fits that are stopped,
+:mod:`checkpoint`, :mod:`saving`, :mod:`keeper`, :mod:`facts`;
 then, for what makes it fast, :mod:`engine`, :mod:`estimators`, :mod:`site`, :mod:`noise`; then the
 other kinds of posterior: :mod:`choice` (their names), :mod:`methods` (how each is fitted), their
 forms (:mod:`lowrank`, :mod:`mixture`, :mod:`dropout`, :mod:`gaussian`), and what
@@ -12,9 +13,11 @@ and can be replaced alone.
 """
 
 from nescio.inference.balance import tell_imbalance
+from nescio.inference.checkpoint import Checkpoints
 from nescio.inference.choice import KINDS, Choice, parse_posterior
 from nescio.inference.dropout import Dropout
 from nescio.inference.elbo import Elbo, estimate_elbo
+from nescio.inference.facts import facts_of
 from nescio.inference.fit import fit_guide
 from nescio.inference.fitted import Epoch, Fit
 from nescio.inference.frozen import Frozen, fit_frozen, freeze_trunk
@@ -47,6 +50,7 @@ __all__ = [
     "SCALE_MAPS",
     "BayesianNetwork",
     "Categorical",
+    "Checkpoints",
     "Choice",
     "Dropout",
     "Elbo",
@@ -72,6 +76,7 @@ __all__ = [
     "ScaledNormalPrior",
     "Weighted",
     "estimate_elbo",
+    "facts_of",
     "fit_frozen",
     "fit_guide",
     "fit_posterior",

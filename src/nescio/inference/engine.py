@@ -8,7 +8,7 @@ location and scale by hand (:mod:`site`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,8 +54,34 @@ class EngineOptions:
     generator: torch.Generator | None = None
 
 
+class Stateless:
+    """What keeps nothing between steps but parameters, and need not be made ready."""
+
+    def prepare(self, x: Tensor) -> None:
+        """Nothing is to be made ready."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing is put back."""
+
+
 class Engine(Protocol):
     """Estimates the ELBO on a batch and leaves the gradient where the optimiser looks."""
+
+    def prepare(self, x: Tensor) -> None:
+        """Make ready for images like these ``(n, K, H, W)`` float32; a step does it otherwise."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """What later steps hang on, but parameters and random streams."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state` gave, once prepared."""
+        ...
 
     def step(self, x: Tensor, y: Tensor, factor: float) -> Elbo:
         """Set the gradients of ``factor * (kl_weight * KL - log-likelihood)``.
@@ -71,7 +97,7 @@ class Engine(Protocol):
         ...
 
 
-class PyroEngine:
+class PyroEngine(Stateless):
     """Runs the Pyro program and differentiates through it.
 
     It is the definition: always float32, one network a step, not compiled. Pyro's handlers
@@ -114,8 +140,7 @@ class TorchEngine:
 
     def step(self, x: Tensor, y: Tensor, factor: float) -> Elbo:
         """See :meth:`Engine.step`."""
-        if not self._sites:
-            self._prepare(x)
+        self.prepare(x)
         leaves = self._draw()
         try:
             log_likelihood = self._differentiate(leaves, x, y, factor)
@@ -131,8 +156,10 @@ class TorchEngine:
             site.set_gradients(factor * self.options.kl_weight)
         return Elbo(log_likelihood, self._kl)
 
-    def _prepare(self, x: Tensor) -> None:
+    def prepare(self, x: Tensor) -> None:
         """Once there are images, it can be seen which layers can be per image."""
+        if self._sites:
+            return
         priors = self.bayesian.priors
         per_image: frozenset[str] = frozenset()
         leaf: Leaf = "scale" if self.options.estimator == "local" else "deviation"
@@ -156,6 +183,17 @@ class TorchEngine:
         ]
         noisy = [site.loc for site in self._sites if site.needs_noise]
         self._noise = Noise(noisy, x.device, self.options.generator)
+
+    def state(self) -> dict[str, Tensor]:
+        """The ring of noise, and the KL that was last evaluated."""
+        noise = {f"noise/{name}": value for name, value in self._noise.state().items()}
+        return {**noise, "steps": torch.tensor(self._steps), "kl": self._kl}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state` gave."""
+        self._noise.restore(state["noise/buffer"], state["noise/place"])
+        self._steps = int(state["steps"])
+        self._kl = state["kl"].to(self._noise.device)
 
     def _draw(self) -> dict[str, Tensor]:
         """The leaves of the graph, under the names that the network knows them by."""

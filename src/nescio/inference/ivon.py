@@ -23,7 +23,7 @@ from nescio.errors import UsageError
 from nescio.inference.elbo import Elbo
 from nescio.inference.engine import EngineOptions
 from nescio.inference.guide import MeanField
-from nescio.inference.learner import ELBO_TERMS, Learner, adam, own_weights, run
+from nescio.inference.learner import ELBO_TERMS, Learner, Plain, adam, own_weights, run
 from nescio.inference.model import BayesianNetwork
 from nescio.inference.posterior import Posterior
 from nescio.inference.prior import cross_entropy
@@ -101,7 +101,7 @@ class OnlineNewton(torch.optim.Optimizer):
         parameter.sub_(direction / (h + d), alpha=rate * state["unit"])
 
 
-class Ivon:
+class Ivon(Plain):
     """Means that :class:`OnlineNewton` moves, at networks drawn around them."""
 
     terms = ELBO_TERMS
@@ -128,6 +128,11 @@ class Ivon:
     def parameters(self) -> list[nn.Parameter]:
         """The means."""
         return list(self.loc.values())
+
+    def gradients(self) -> list[Tensor]:
+        """Of the means, and the curvatures."""
+        curvatures = [self.newton.state[mean]["curvature"] for mean in self.loc.values()]
+        return [*super().gradients(), *curvatures]
 
     def optimisers(self, fixed: list[nn.Parameter], rate: float) -> list[torch.optim.Optimizer]:
         """The online Newton for the means; Adam for the rest."""

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from nescio.data import ImageSet
+from nescio.inference.checkpoint import Checkpoints
 from nescio.inference.likelihood import Categorical, Likelihood
 from nescio.inference.model import BayesianNetwork
 from nescio.inference.prior import Prior, parse_prior
 from nescio.inference.recipe import Recipe
 from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, derive
+from nescio.ranks import SOLO, Ranks
 
 CPU = torch.device("cpu")
 
@@ -39,6 +41,8 @@ class Job:
         again: Builds the network with other initial weights, by a seed, for ensembles; ``None``
             where it cannot be built.
         reporter: Told of progress.
+        ranks: The processes that fit together, each on its part of every batch.
+        checkpoints: Where to write them, and to go on from; ``None`` for none.
     """
 
     network: nn.Module
@@ -53,12 +57,21 @@ class Job:
     watch: ImageSet | None = None
     again: Callable[[int], nn.Module] | None = None
     reporter: Reporter = SILENT
+    ranks: Ranks = SOLO
+    checkpoints: Checkpoints | None = None
+
+    @property
+    def own_seed(self) -> int:
+        """Of what differs from process to process: weight noise and augmentation."""
+        rank = self.ranks.rank
+        return derive(self.seed, Stream.RANK, rank) if rank else self.seed
 
     def member(self, number: int) -> Job:
         """The same job from another seed, and from other initial weights where that is possible."""
         seed = derive(self.seed, Stream.MEMBER, number)
         network = self.network if self.again is None else self.again(seed)
-        return replace(self, seed=seed, network=network)
+        own = None if self.checkpoints is None else self.checkpoints.member(number)
+        return replace(self, seed=seed, network=network, checkpoints=own)
 
     def bayesian(self, network: nn.Module) -> BayesianNetwork:
         """The model, for ``network``."""

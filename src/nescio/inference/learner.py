@@ -20,7 +20,7 @@ from torch.func import functional_call
 
 from nescio.devices import lowered
 from nescio.inference.elbo import Elbo
-from nescio.inference.engine import ENGINES, Engine, EngineOptions
+from nescio.inference.engine import ENGINES, Engine, EngineOptions, Stateless
 from nescio.inference.estimators import SPREAD, suitable_estimator, with_per_image_layers
 from nescio.inference.guide import MeanField
 from nescio.inference.lowrank import LowRank
@@ -57,6 +57,25 @@ class Learner(Protocol):
         """Of these parameters and of those that are not random, at this learning rate."""
         ...
 
+    def prepare(self, x: Tensor) -> None:
+        """Make ready for images like these ``(n, K, H, W)`` float32, before the first step."""
+        ...
+
+    def gradients(self) -> list[Tensor]:
+        """What a step left for the optimisers, but of parameters that are not random.
+
+        It is linear in ``factor``, so that those of several processes are summed.
+        """
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """What later steps hang on, but parameters, optimisers and random streams."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state` gave, once prepared."""
+        ...
+
     def step(self, x: Tensor, y: Tensor, factor: float) -> Elbo:
         """Leave the gradient of ``factor`` times the loss where the optimisers look.
 
@@ -74,6 +93,18 @@ class Learner(Protocol):
     def snapshot(self) -> Posterior:
         """The posterior so far, which later steps do not change."""
         ...
+
+
+class Plain(Stateless):
+    """What a learner does that keeps nothing between steps but its parameters."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What stands for the random weights."""
+        raise NotImplementedError
+
+    def gradients(self) -> list[Tensor]:
+        """Of the parameters."""
+        return [p.grad for p in self.parameters() if p.grad is not None]
 
 
 LearnerOf: TypeAlias = Callable[[BayesianNetwork, Recipe, EngineOptions, torch.Generator], Learner]
@@ -137,7 +168,7 @@ def low_rank(rank: int) -> LearnerOf:
     return make
 
 
-class Variational:
+class Variational(Plain):
     """A guide and the engine that gives the ELBO's gradient in its parameters."""
 
     terms = ELBO_TERMS
@@ -152,6 +183,18 @@ class Variational:
     def optimisers(self, fixed: list[nn.Parameter], rate: float) -> list[torch.optim.Optimizer]:
         """One Adam for all."""
         return [adam([*self.guide.parameters(), *fixed], rate)]
+
+    def prepare(self, x: Tensor) -> None:
+        """See :meth:`Learner.prepare`."""
+        self.engine.prepare(x)
+
+    def state(self) -> dict[str, Tensor]:
+        """The engine's."""
+        return self.engine.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state` gave."""
+        self.engine.restore(state)
 
     def step(self, x: Tensor, y: Tensor, factor: float) -> Elbo:
         """See :meth:`Learner.step`."""
@@ -183,7 +226,7 @@ class Correlated(Variational):
         return [adam([*self.means, *fixed], rate), adam(self.factors, rate * self.unit)]
 
 
-class LowRankEngine:
+class LowRankEngine(Stateless):
     """The ELBO of a :class:`LowRank` guide and its gradient, by autograd.
 
     The steps along the shared directions are drawn once for a batch. Where one linear layer alone
@@ -199,7 +242,8 @@ class LowRankEngine:
 
     def step(self, x: Tensor, y: Tensor, factor: float) -> Elbo:
         """See :meth:`Learner.step`."""
-        network = self._network or self._prepare(x)
+        self.prepare(x)
+        network = self._network or self.bayesian.network
         for parameter in self.guide.parameters():
             parameter.grad = None
         weights, leaves = self._draw()
@@ -211,13 +255,15 @@ class LowRankEngine:
         ((self.options.kl_weight * kl - log_likelihood) * factor).backward()
         return Elbo(log_likelihood.detach(), kl.detach())
 
-    def _prepare(self, x: Tensor) -> nn.Module:
+    def prepare(self, x: Tensor) -> None:
+        """Once there are images, it can be seen whether a layer can be per image."""
+        if self._network is not None:
+            return
         self._network = self.bayesian.network
         if self._local:
             self._network, self._per_image = with_per_image_layers(
                 self._network, self.bayesian.priors, "local", x[:2], self.options.generator
             )
-        return self._network
 
     def _draw(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """A draw of the weights, and what the network is run with."""

@@ -75,4 +75,30 @@ def fit_posterior(job: Job) -> Fit:
     choice = parse_posterior(job.recipe.posterior)
     if job.compiled and choice.name not in ("mean-field", "mean-field-ensemble"):
         raise UsageError(f"--compile is for mean fields alone, not for --posterior {choice.name}")
+    _check_processes(job, choice)
     return METHODS[choice.name](job, choice)
+
+
+def _check_processes(job: Job, choice: Choice) -> None:
+    """What is one process's work, or cannot go on from a checkpoint, is refused before any work."""
+    kind = f"--posterior {choice.name}"
+    if job.checkpoints is not None and choice.name in ("hmc", "swag"):
+        raise UsageError(
+            f"{kind} goes on long after its training, and no checkpoint is made of that: leave out "
+            "--checkpoint"
+        )
+    if job.ranks.size == 1:
+        return
+    if choice.name in ("hmc", "laplace", "swag"):
+        raise _shared(f"{kind} is fitted by one process; start it without torchrun")
+    if not job.recipe.scale_likelihood:
+        raise _shared(
+            f"--recipe {job.recipe.name} does not scale its likelihood, so its loss is no mean "
+            "over images that processes could share; start it without torchrun"
+        )
+
+
+def _shared(message: str) -> UsageError:
+    error = UsageError(message)
+    error.shared = True
+    return error

@@ -46,6 +46,21 @@ class Noise:
         if in_ring:
             self._buffer.normal_(generator=generator)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self._buffer.device
+
+    def state(self) -> dict[str, Tensor]:
+        """The ring and the place in it; without a ring nothing is kept from step to step."""
+        buffer = self._buffer if self._fresh else self._buffer[:0]
+        return {"buffer": buffer, "place": torch.tensor(self._place)}
+
+    def restore(self, buffer: Tensor, place: Tensor) -> None:
+        """Put back what :meth:`state` gave."""
+        self._buffer[: len(buffer)] = buffer
+        self._place = int(place)
+
     def __call__(self) -> list[Tensor]:
         """The noise of one step; it is overwritten by the next call."""
         if not self._fresh:

@@ -17,14 +17,14 @@ from nescio.errors import ArchitectureError
 from nescio.inference.dropout import FEWEST_INPUTS, Dropout, drop_inputs, masked_layers
 from nescio.inference.elbo import Elbo
 from nescio.inference.engine import EngineOptions
-from nescio.inference.learner import Learner, LearnerOf, Terms, adam, own_weights, run
+from nescio.inference.learner import Learner, LearnerOf, Plain, Terms, adam, own_weights, run
 from nescio.inference.mixture import Mixture
 from nescio.inference.model import BayesianNetwork
 from nescio.inference.posterior import Posterior
 from nescio.inference.recipe import Recipe
 
 
-class Point:
+class Point(Plain):
     """The weights of one network; its prior is their weight decay."""
 
     terms = Terms("log joint", "+ log prior, less")

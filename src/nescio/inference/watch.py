@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from nescio.data import ImageSet, Stack, take, to_float
 from nescio.network import train_mode
+from nescio.ranks import SOLO, Ranks, share_of, total_
 
 MOST_WATCHED = 2_000
 """Images, so that watching takes a small part of a pass."""
@@ -39,23 +40,33 @@ class Watch:
         return Watch(take(images.images, index), images.require_labels()[index])
 
     @torch.no_grad()
-    def accuracy(self, network: nn.Module, means: Mapping[str, Tensor], batch_size: int) -> float:
+    def accuracy(
+        self,
+        network: nn.Module,
+        means: Mapping[str, Tensor],
+        batch_size: int,
+        ranks: Ranks = SOLO,
+    ) -> float:
         """The share that ``network`` answers rightly at the means of the guide.
 
         Args:
             network: In training mode, and left in it.
             means: What its random parameters are.
             batch_size: Images that go through it at once.
+            ranks: The processes that share the images.
         """
         device = next(iter(means.values())).device
         network.eval()
         right = torch.zeros((), dtype=torch.int64, device=device)
+        own = share_of(ranks, len(self.labels))
+        of_images, of_labels = take(self.images, own), self.labels[own]
         for images, labels in zip(
-            self.images.split(batch_size), self.labels.split(batch_size), strict=True
+            of_images.split(batch_size), of_labels.split(batch_size), strict=True
         ):
             output: Tensor = functional_call(network, dict(means), (to_float(images.to(device)),))
             right += (output.argmax(-1) == labels.to(device)).sum()
         train_mode(network)
+        total_(ranks, [right])
         return int(right) / len(self.labels)
 
     def describe(self, accuracy: float) -> str:

@@ -1,4 +1,4 @@
-"""Train: split, fit, calibrate; the way from data to a classifier."""
+"""From data to a classifier: split, fit, calibrate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nescio.classifier import (
     CONFIDENCE,
@@ -19,47 +19,34 @@ from nescio.classifier import (
     TrainingRecord,
     calibrate_classifier,
 )
-from nescio.data import (
-    Dataset,
-    ImageSet,
-    Reading,
-    Splits,
-    adapt,
-    join_extra,
-    load,
-    read_labels,
-    read_split,
-    split,
-    split_fingerprint,
-    suitable_augmentation,
-    tell_duplicates,
-    write_split,
-)
+from nescio.classifier.fingerprint import posterior_digest
+from nescio.data import Dataset, ImageSet, Reading, Splits, split_fingerprint
 from nescio.devices import choose_device, choose_precision, explain_memory
 from nescio.errors import (
     CalibrationError,
     CalibrationInterrupt,
-    DataError,
     NescioError,
     UsageError,
 )
-from nescio.familiarity import StageReader, fit_familiarity
+from nescio.familiarity import fit_familiarity
 from nescio.inference import (
     RECIPES,
     Categorical,
+    Checkpoints,
     Fit,
     Job,
     Likelihood,
     Prior,
     Recipe,
+    facts_of,
     fit_frozen,
     fit_posterior,
-    tell_imbalance,
 )
-from nescio.network import NetworkSource
 from nescio.prediction import check_samples
 from nescio.progress import SILENT, Reporter
+from nescio.ranks import SOLO, Ranks, agree, together
 from nescio.refusal import NeverRefuse, parse_rule
+from nescio.training.prepare import Asked, Ready, prepare, split_digest
 
 TEST_FRACTION = 0.15
 """The share left out for ``evaluate`` of a set that has no test split of its own."""
@@ -91,6 +78,9 @@ def fit(
     device: torch.device | str = "auto",
     precision: str = "auto",
     compiled: bool = False,
+    checkpoint: Checkpoints | str | Path | None = None,
+    resume: bool = False,
+    ranks: Ranks = SOLO,
     reporter: Reporter = SILENT,
 ) -> Classifier:
     """Turn a network into a Bayesian classifier fitted to ``data``.
@@ -140,6 +130,12 @@ def fit(
         precision: ``float32``, ``bfloat16``, or ``auto`` for the latter where the device
             has matrix units for it; of training and of predictions.
         compiled: Whether to compile the network for training by :func:`torch.compile`.
+        checkpoint: A folder to write the state of training to after every pass, see
+            :class:`nescio.inference.Checkpoints`.
+        resume: Go on from what is in that folder: training ends as it would have without a stop,
+            to the bit, on the same machine.
+        ranks: The processes that fit together, each with the same arguments, see
+            :func:`nescio.ranks.join_ranks`; each gets the same classifier.
         reporter: Told of progress.
 
     Returns:
@@ -148,6 +144,8 @@ def fit(
     Raises:
         NescioError: See :mod:`nescio.errors`; the message names the thing and the mend.
         CalibrationError: What comes after training failed; it carries what was fitted.
+        CheckpointError: Checkpoints are in the way, damaged, or of something else.
+        DistributedError: Processes were given different things, or one of them is lost.
         KeyboardInterrupt: Ctrl-C within the first pass. Later it ends training with the
             last complete pass, and ``record.stopped`` says ``interrupted``.
         CalibrationInterrupt: Ctrl-C after training; it carries what was fitted.
@@ -158,70 +156,61 @@ def fit(
     # A bad promise must fail before the training that it would waste.
     promises = Promises(max_refusal, max_risk, confidence, per_class)
     check_samples(samples)
-    if not 0.0 <= test < 1.0:
-        raise UsageError(f"the share left out for test must be at least 0 and below 1, got {test}")
-    if recipe.rule != "calibrated":
-        parse_rule(recipe.rule)
-    place = choose_device(device)
-    reading = reading or Reading()
-    if image_size is not None:
-        reading = replace(reading, image_size=image_size)
-    source = NetworkSource(network, weights, normalise, reading.image_size)
-    source.check(freeze=recipe.freeze)
-    dataset = _as_dataset(data, source, reading, seed, reporter)
-    dataset.require_unshifted()
-    test_fraction = test if dataset.test is None and split_file is None else 0.0
-    splits, parts = _split(dataset, recipe, test_fraction, split_file, seed)
-    if write_split_to is not None:
-        write_split(Path(write_split_to), dataset, splits)
-    tell_duplicates(dataset.name, splits, reporter)
-    tell_imbalance(splits.train, recipe.balance, reporter)
-    fixed = "" if parts is None else split_fingerprint(dataset, splits)
-    splits, joined = _with_extra(splits, extra, reporter)
-    spec = source.spec(splits.train.preprocessing.shape, len(dataset.classes))
-    recipe = _with_augmentation(recipe, dataset.name, splits.train)
-    calibrates = _calibrates(dataset, splits, recipe, promises)
-    module, loaded = source.module(spec, seed, reporter)
-    if stages is not None:
-        StageReader(module, {}, stages)  # a wrong name must fail before training, too
-    job = Job(
-        module,
-        splits.train,
-        recipe,
-        prior=prior,
-        likelihood=likelihood or Categorical(),
-        seed=seed,
-        device=place,
-        precision=choose_precision(precision, place),
-        compiled=compiled,
-        watch=splits.calibration if calibrates else None,
-        again=source.again(spec),
-        reporter=reporter,
-    )
-    fitted = fit_frozen(job) if recipe.freeze else fit_posterior(job)
-    if prior is not None:
-        recipe = replace(recipe, prior=str(prior))
-    record = _record(dataset, splits, fitted, extra=joined, test_fraction=test_fraction, seed=seed)
-    record = replace(record, parts=parts, split_fingerprint=fixed)
-    if loaded is not None:
-        record = replace(record, weights=loaded.file, weights_fingerprint=loaded.fingerprint)
-    classifier = Classifier(
-        network=fitted.network,
-        guide=fitted.guide,
-        spec=spec,
-        preprocessing=splits.train.preprocessing,
-        classes=dataset.classes,
+    reporter = reporter if ranks.rank == 0 else SILENT
+    asked = Asked(
+        network=network,
+        data=data,
+        extra=extra,
         recipe=recipe,
-        rule=NeverRefuse(),
-        calibrated=None,
-        record=record,
-        precision=precision,
+        promises=promises,
+        stages=stages,
+        reading=_reading(reading, image_size),
+        test=test,
+        weights=weights,
+        normalise=normalise,
+        split_file=split_file,
+        write_split_to=None if ranks.rank or write_split_to is None else Path(write_split_to),
+        seed=seed,
     )
-    if calibrates:
-        classifier = _calibrate(
-            classifier, splits, promises, stages=stages, samples=samples, reporter=reporter
+    with together(ranks):
+        kept = _checkpoints(checkpoint, resume=resume)
+        if kept is not None and ranks.rank == 0:
+            kept.check()
+        place = choose_device(device) if ranks.size == 1 else ranks.place
+        ready = prepare(asked, reporter)
+        job = Job(
+            ready.module,
+            ready.splits.train,
+            ready.recipe,
+            prior=prior,
+            likelihood=likelihood or Categorical(),
+            seed=seed,
+            device=place,
+            precision=choose_precision(precision, place),
+            compiled=compiled,
+            watch=ready.splits.calibration if ready.calibrates else None,
+            again=ready.source.again(ready.spec),
+            reporter=reporter,
+            ranks=ranks,
         )
-    return replace(classifier, rule=parse_rule(recipe.rule, classifier.calibrated))
+        facts = facts_of(job, {"data": ready.fingerprint, "split": split_digest(ready.splits)})
+    agree(ranks, facts)
+    if kept is not None:
+        job = replace(job, checkpoints=replace(kept, facts=facts))
+    fitted = fit_frozen(job) if job.recipe.freeze else fit_posterior(job)
+    classifier = _classifier(ready, fitted, asked, prior, precision)
+    agree(ranks, {"posterior after training": posterior_digest(classifier)})
+    if ready.calibrates:
+        classifier = _calibrate(
+            classifier,
+            ready.splits,
+            promises,
+            stages=stages,
+            samples=samples,
+            reporter=reporter,
+            ranks=ranks,
+        )
+    return replace(classifier, rule=parse_rule(job.recipe.rule, classifier.calibrated))
 
 
 def find_recipe(recipe: Recipe | str) -> Recipe:
@@ -237,73 +226,51 @@ def find_recipe(recipe: Recipe | str) -> Recipe:
     return RECIPES[recipe]
 
 
-def _as_dataset(
-    data: Dataset | ImageSet | str | Path,
-    source: NetworkSource,
-    reading: Reading,
-    seed: int,
-    reporter: Reporter,
-) -> Dataset:
-    """The data set, its images brought to what the network needs, if it needs anything."""
-    needed = source.preprocessing()
-    if needed is not None:
-        needed = replace(needed, fit=reading.fit)
-    if isinstance(data, str | Path):
-        reading = replace(reading, preprocessing=needed or reading.preprocessing)
-        return load(data, reading=reading, seed=seed, reporter=reporter)
-    dataset = Dataset(data.name, data) if isinstance(data, ImageSet) else data
-    if needed is None:
-        return dataset
-    train, test = dataset.train, dataset.test
-    return replace(
-        dataset,
-        train=replace(train, images=adapt(train.images, needed)),
-        test=None if test is None else replace(test, images=adapt(test.images, needed)),
+def _classifier(
+    ready: Ready,
+    fitted: Fit,
+    asked: Asked,
+    prior: Prior | None,
+    precision: str,
+) -> Classifier:
+    """What was fitted, as a classifier that never refuses yet."""
+    fixed = "" if ready.parts is None else split_fingerprint(ready.dataset, ready.splits)
+    record = _record(ready, fitted, asked.seed)
+    record = replace(record, parts=ready.parts, split_fingerprint=fixed)
+    if ready.loaded is not None:
+        record = replace(
+            record, weights=ready.loaded.file, weights_fingerprint=ready.loaded.fingerprint
+        )
+    recipe = ready.recipe if prior is None else replace(ready.recipe, prior=str(prior))
+    return Classifier(
+        network=fitted.network,
+        guide=fitted.guide,
+        spec=ready.spec,
+        preprocessing=ready.splits.train.preprocessing,
+        classes=ready.dataset.classes,
+        recipe=recipe,
+        rule=NeverRefuse(),
+        calibrated=None,
+        record=record,
+        precision=precision,
     )
 
 
-def _split(
-    dataset: Dataset, recipe: Recipe, test: float, file: str | Path | None, seed: int
-) -> tuple[Splits, Tensor | None]:
-    """The splits, and for each image the part that a file fixed it to, if one did."""
-    if file is not None:
-        return read_split(Path(file), dataset)
-    return split(dataset, seed=seed, calibration=recipe.calibration, test=test), None
+def _checkpoints(
+    checkpoint: Checkpoints | str | Path | None, *, resume: bool
+) -> Checkpoints | None:
+    if checkpoint is None:
+        if resume:
+            raise UsageError("--resume goes on from checkpoints: name their folder by --checkpoint")
+        return None
+    if isinstance(checkpoint, Checkpoints):
+        return replace(checkpoint, resume=checkpoint.resume or resume)
+    return Checkpoints(Path(checkpoint), resume=resume)
 
 
-def _calibrates(dataset: Dataset, splits: Splits, recipe: Recipe, promises: Promises) -> bool:
-    """Whether there are calibration images; they must be enough for what is promised."""
-    if len(splits.calibration) > 0:
-        promises.check_images(len(splits.calibration), len(dataset.classes))
-        return True
-    if recipe.rule == "calibrated" or promises.max_risk is not None:
-        raise DataError(
-            f"{dataset.name}: the calibrated rule needs calibration images; "
-            "keep a share for calibration, or choose another rule"
-        )
-    return False
-
-
-def _with_augmentation(recipe: Recipe, data: str, train: ImageSet) -> Recipe:
-    """What ``auto`` stands for; none where features are computed once, of images as they are."""
-    if recipe.augment != "auto":
-        return recipe
-    if recipe.freeze and recipe.views == 1:
-        return replace(recipe, augment="none")
-    side = max(train.images.shape[-2:])
-    return replace(recipe, augment=suitable_augmentation(data, side))
-
-
-def _with_extra(
-    splits: Splits, extra: ImageSet | str | Path | None, reporter: Reporter
-) -> tuple[Splits, ImageSet | None]:
-    """The splits with the extra images in the training part, and those images."""
-    if extra is None:
-        return splits, None
-    if not isinstance(extra, ImageSet):
-        train = splits.train
-        extra = read_labels(Path(extra), train.classes, train.preprocessing, reporter)
-    return join_extra(splits, extra, reporter)
+def _reading(reading: Reading | None, image_size: int | tuple[int, int] | None) -> Reading:
+    reading = reading or Reading()
+    return reading if image_size is None else replace(reading, image_size=image_size)
 
 
 def _calibrate(
@@ -314,6 +281,7 @@ def _calibrate(
     stages: Sequence[str] | None,
     samples: int,
     reporter: Reporter,
+    ranks: Ranks,
 ) -> Classifier:
     """What comes after training; where it fails, the error carries what was fitted."""
     try:
@@ -327,11 +295,17 @@ def _calibrate(
                 classes=len(classifier.classes),
                 stages=stages,
                 reporter=reporter,
+                ranks=ranks,
             )
         classifier = replace(classifier, familiarity=familiarity)
         with explain_memory("calibrating", "lower --samples or --image-size"):
             return calibrate_classifier(
-                classifier, splits.calibration, promises, samples=samples, reporter=reporter
+                classifier,
+                splits.calibration,
+                promises,
+                samples=samples,
+                reporter=reporter,
+                ranks=ranks,
             )
     # Features that are numbers can still be too wild for linear algebra.
     except (NescioError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
@@ -341,21 +315,14 @@ def _calibrate(
         raise CalibrationInterrupt("calibration was stopped", classifier) from interrupt
 
 
-def _record(
-    dataset: Dataset,
-    splits: Splits,
-    fitted: Fit,
-    *,
-    extra: ImageSet | None,
-    test_fraction: float,
-    seed: int,
-) -> TrainingRecord:
+def _record(ready: Ready, fitted: Fit, seed: int) -> TrainingRecord:
+    splits, extra = ready.splits, ready.joined
     return TrainingRecord(
-        data=dataset.name,
-        fingerprint=dataset.train.fingerprint(),
+        data=ready.dataset.name,
+        fingerprint=ready.fingerprint,
         train_images=len(splits.train),
         calibration_images=len(splits.calibration),
-        test_fraction=test_fraction,
+        test_fraction=ready.test_fraction,
         seed=seed,
         history=fitted.history,
         stopped=fitted.stopped,

@@ -1,0 +1,206 @@
+"""Before a fit: read and split the data, build the network; all that can fail before any work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from nescio.classifier import Promises
+from nescio.data import (
+    Dataset,
+    ImageSet,
+    Reading,
+    Splits,
+    adapt,
+    join_extra,
+    load,
+    read_labels,
+    read_split,
+    split,
+    suitable_augmentation,
+    tell_duplicates,
+    write_split,
+)
+from nescio.errors import DataError, UsageError
+from nescio.familiarity import StageReader
+from nescio.inference import Recipe, tell_imbalance
+from nescio.network import LoadedWeights, NetworkSource, NetworkSpec
+from nescio.progress import Reporter
+from nescio.refusal import parse_rule
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a fit is asked for, but how it is computed; see :func:`fit`."""
+
+    network: nn.Module | str
+    data: Dataset | ImageSet | str | Path
+    extra: ImageSet | str | Path | None
+    recipe: Recipe
+    promises: Promises
+    stages: Sequence[str] | None
+    reading: Reading
+    test: float
+    weights: str | Path | None
+    normalise: str
+    split_file: str | Path | None
+    write_split_to: Path | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What there is before a fit.
+
+    Attributes:
+        dataset: The data set.
+        fingerprint: Of its training images.
+        splits: Its parts, extra images among those to train on.
+        parts: For each image the part that a file fixed it to, if one did.
+        joined: The extra images.
+        test_fraction: The share left out for test.
+        recipe: With what ``auto`` stands for.
+        source: Where the network comes from.
+        spec: How to build it again.
+        module: The network.
+        loaded: The weights that it begins with, if from a file.
+        calibrates: Whether there are calibration images.
+    """
+
+    dataset: Dataset
+    fingerprint: str
+    splits: Splits
+    parts: Tensor | None
+    joined: ImageSet | None
+    test_fraction: float
+    recipe: Recipe
+    source: NetworkSource
+    spec: NetworkSpec
+    module: nn.Module
+    loaded: LoadedWeights | None
+    calibrates: bool
+
+
+def prepare(asked: Asked, reporter: Reporter) -> Ready:
+    """Read and split the data, build the network; all that can fail before any work is done."""
+    recipe, reading = asked.recipe, asked.reading
+    if not 0.0 <= asked.test < 1.0:
+        raise UsageError(
+            f"the share left out for test must be at least 0 and below 1, got {asked.test}"
+        )
+    if recipe.rule != "calibrated":
+        parse_rule(recipe.rule)
+    source = NetworkSource(asked.network, asked.weights, asked.normalise, reading.image_size)
+    source.check(freeze=recipe.freeze)
+    dataset = _as_dataset(asked.data, source, reading, asked.seed, reporter)
+    dataset.require_unshifted()
+    test_fraction = asked.test if dataset.test is None and asked.split_file is None else 0.0
+    splits, parts = _split(dataset, recipe, test_fraction, asked.split_file, asked.seed)
+    if asked.write_split_to is not None:
+        write_split(asked.write_split_to, dataset, splits)
+    tell_duplicates(dataset.name, splits, reporter)
+    tell_imbalance(splits.train, recipe.balance, reporter)
+    splits, joined = _with_extra(splits, asked.extra, reporter)
+    spec = source.spec(splits.train.preprocessing.shape, len(dataset.classes))
+    recipe = _with_augmentation(recipe, dataset.name, splits.train)
+    calibrates = _calibrates(dataset, splits, recipe, asked.promises)
+    module, loaded = source.module(spec, asked.seed, reporter)
+    if asked.stages is not None:
+        StageReader(module, {}, asked.stages)  # a wrong name must fail before training, too
+    return Ready(
+        dataset=dataset,
+        fingerprint=dataset.train.fingerprint(),
+        splits=splits,
+        parts=parts,
+        joined=joined,
+        test_fraction=test_fraction,
+        recipe=recipe,
+        source=source,
+        spec=spec,
+        module=module,
+        loaded=loaded,
+        calibrates=calibrates,
+    )
+
+
+def _as_dataset(
+    data: Dataset | ImageSet | str | Path,
+    source: NetworkSource,
+    reading: Reading,
+    seed: int,
+    reporter: Reporter,
+) -> Dataset:
+    """The data set, its images brought to what the network needs, if it needs anything."""
+    needed = source.preprocessing()
+    if needed is not None:
+        needed = replace(needed, fit=reading.fit)
+    if isinstance(data, str | Path):
+        reading = replace(reading, preprocessing=needed or reading.preprocessing)
+        return load(data, reading=reading, seed=seed, reporter=reporter)
+    dataset = Dataset(data.name, data) if isinstance(data, ImageSet) else data
+    if needed is None:
+        return dataset
+    train, test = dataset.train, dataset.test
+    return replace(
+        dataset,
+        train=replace(train, images=adapt(train.images, needed)),
+        test=None if test is None else replace(test, images=adapt(test.images, needed)),
+    )
+
+
+def _split(
+    dataset: Dataset, recipe: Recipe, test: float, file: str | Path | None, seed: int
+) -> tuple[Splits, Tensor | None]:
+    """The splits, and for each image the part that a file fixed it to, if one did."""
+    if file is not None:
+        return read_split(Path(file), dataset)
+    return split(dataset, seed=seed, calibration=recipe.calibration, test=test), None
+
+
+def _calibrates(dataset: Dataset, splits: Splits, recipe: Recipe, promises: Promises) -> bool:
+    """Whether there are calibration images; they must be enough for what is promised."""
+    if len(splits.calibration) > 0:
+        promises.check_images(len(splits.calibration), len(dataset.classes))
+        return True
+    if recipe.rule == "calibrated" or promises.max_risk is not None:
+        raise DataError(
+            f"{dataset.name}: the calibrated rule needs calibration images; "
+            "keep a share for calibration, or choose another rule"
+        )
+    return False
+
+
+def _with_augmentation(recipe: Recipe, data: str, train: ImageSet) -> Recipe:
+    """What ``auto`` stands for; none where features are computed once, of images as they are."""
+    if recipe.augment != "auto":
+        return recipe
+    if recipe.freeze and recipe.views == 1:
+        return replace(recipe, augment="none")
+    side = max(train.images.shape[-2:])
+    return replace(recipe, augment=suitable_augmentation(data, side))
+
+
+def _with_extra(
+    splits: Splits, extra: ImageSet | str | Path | None, reporter: Reporter
+) -> tuple[Splits, ImageSet | None]:
+    """The splits with the extra images in the training part, and those images."""
+    if extra is None:
+        return splits, None
+    if not isinstance(extra, ImageSet):
+        train = splits.train
+        extra = read_labels(Path(extra), train.classes, train.preprocessing, reporter)
+    return join_extra(splits, extra, reporter)
+
+
+def split_digest(splits: Splits) -> str:
+    """Which images are for what."""
+    digest = hashlib.sha256()
+    for index in (splits.train_indices, splits.calibration_indices):
+        digest.update(index.numpy().tobytes())
+    # Extra images have no index in the data set.
+    digest.update(str(len(splits.train)).encode())
+    return digest.hexdigest()
