@@ -157,31 +157,31 @@ def train(
         if kept is not None:
             minutes, keep = checkpoints.checkpoint_minutes, checkpoints.keep_checkpoints
             saves = Checkpoints(kept, keep=keep, minutes=minutes)
-    reading = read_as(files, images)
+        reading = read_as(files, images)
 
-    changes: dict[str, Any] = {
-        "epochs": epochs,
-        # Who asks for a number of passes gets that number.
-        "minimum_steps": None if epochs is None else 0,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "prior": prior,
-        "kl_weight": kl_weight,
-        "posterior": posterior,
-        "random": random,
-        "freeze": backbone.freeze,
-        "views": backbone.views,
-        "augment": augment,
-        "balance": balance,
-        "scale": scale,
-        "estimator": estimator,
-        "engine": engine,
-        "rule": rule,
-    }
-    if posterior is not None:
-        _check_random(posterior, random)
-    chosen = find_recipe(recipe).with_effort(effort)
-    chosen = replace(chosen, **{k: v for k, v in changes.items() if v is not None})
+        changes: dict[str, Any] = {
+            "epochs": epochs,
+            # Who asks for a number of passes gets that number.
+            "minimum_steps": None if epochs is None else 0,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "prior": prior,
+            "kl_weight": kl_weight,
+            "posterior": posterior,
+            "random": random,
+            "freeze": backbone.freeze,
+            "views": backbone.views,
+            "augment": augment,
+            "balance": balance,
+            "scale": scale,
+            "estimator": estimator,
+            "engine": engine,
+            "rule": rule,
+        }
+        if posterior is not None:
+            _check_random(posterior, random)
+        chosen = find_recipe(recipe).with_effort(effort)
+        chosen = replace(chosen, **{k: v for k, v in changes.items() if v is not None})
     try:
         classifier = fit(
             network or chosen.network,

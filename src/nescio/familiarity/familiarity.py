@@ -191,7 +191,8 @@ def fit_familiarity(
     size = sum(own[0].numel() for own in like.values())
     little = 4 * size * len(train) <= MOST_KEPT
     keeps = len(train) < FEW or (len(train) <= MOST_IMAGES and little)
-    total = len(train) + (0 if keeps else 2 * len(some))
+    total = sum(map(len, own_batches(train, torch.arange(len(train)), ranks)))
+    total += 0 if keeps else 2 * sum(map(len, own_batches(train, some, ranks)))
     with reporter.task("getting to know the training images", total, "images") as task:
         known = _Known(train, like, task, ranks, keeps=keeps)
         axes = _find_axes(known, some, reader, reporter)
@@ -237,8 +238,7 @@ class _Known:
         self, index: Tensor, reader: StageReader
     ) -> Iterator[tuple[Sequence[Tensor], Tensor, Tensor]]:
         """The features of all stages, the labels and the places of the images at ``index``."""
-        batches = index.split(images_at_once(self.train.images, BATCH_SIZE))
-        for part in batches[self.ranks.rank :: self.ranks.size]:
+        for part in own_batches(self.train, index, self.ranks):
             yield self._features(part, reader), self.labels[part].to(self.device), part
 
     def _features(self, part: Tensor, reader: StageReader) -> Sequence[Tensor]:
@@ -253,7 +253,7 @@ class _Known:
                 if name not in self._kept:
                     self._kept[name] = own.new_empty(len(self.train), *own.shape[1:])
                 self._kept[name][start:end] = own
-        self.task.advance(len(part) * self.ranks.size)  # the others are about as far
+        self.task.advance(len(part))
         return features
 
     def joined(self, own: Sequence[Tensor], places: Sequence[Tensor], like: Tensor) -> Tensor:
@@ -270,6 +270,12 @@ class _Known:
         found = torch.cat(gather_rows(self.ranks, rows))
         order = torch.cat(gather_rows(self.ranks, torch.cat([torch.arange(0), *places])))
         return found[order.argsort().to(found.device)]
+
+
+def own_batches(train: ImageSet, index: Tensor, ranks: Ranks) -> Sequence[Tensor]:
+    """Those of the batches of images at ``index`` that are this process's: each in its turn."""
+    batches: Sequence[Tensor] = index.split(images_at_once(train.images, BATCH_SIZE))
+    return batches[ranks.rank :: ranks.size]
 
 
 def _find_axes(

@@ -19,6 +19,7 @@ from nescio.inference.model import random_parameters
 from nescio.inference.run import Run
 from nescio.network import check_fit, check_lifting, check_weights, lay_out
 from nescio.randomness import Stream, derive
+from nescio.ranks import together
 
 
 def fit_guide(job: Job, learner: LearnerOf = mean_field) -> Fit:
@@ -50,14 +51,15 @@ def fit_guide(job: Job, learner: LearnerOf = mean_field) -> Fit:
         explain_memory("training", "lower --batch-size or --image-size, or take a smaller network"),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
     ):
-        # Weights in half precision would lose the steps that they are to make.
-        network = lay_out(copy.deepcopy(job.network).float().to(device))
-        check_weights(network)
-        few = to_float(train.images[:2].to(device))
-        check_fit(network, few, len(train.classes))
-        check_lifting(network, random_parameters(network, job.recipe.random), few)
-        torch.manual_seed(derive(job.own_seed, Stream.WEIGHT_NOISE))
-        run = Run(replace(job, network=network, likelihood=_balanced(job)), learner)
+        with together(job.ranks):
+            # Weights in half precision would lose the steps that they are to make.
+            network = lay_out(copy.deepcopy(job.network).float().to(device))
+            check_weights(network)
+            few = to_float(train.images[:2].to(device))
+            check_fit(network, few, len(train.classes))
+            check_lifting(network, random_parameters(network, job.recipe.random), few)
+            torch.manual_seed(derive(job.own_seed, Stream.WEIGHT_NOISE))
+            run = Run(replace(job, network=network, likelihood=_balanced(job)), learner)
         return run.all_epochs()
 
 

@@ -45,6 +45,7 @@ from nescio.inference.watch import Watch
 from nescio.network import check_fit, cut_network, lay_out
 from nescio.progress import Task
 from nescio.randomness import Stream, generator
+from nescio.ranks import together
 
 BATCH_SIZE = 512
 """Images that go through the trunk at once, if they are small."""
@@ -78,7 +79,8 @@ def fit_frozen(job: Job) -> Fit:
 
     What is returned and what is raised are the same, and see :func:`freeze_trunk`.
     """
-    frozen = freeze_trunk(job)
+    with together(job.ranks):
+        frozen = freeze_trunk(job)
     return frozen.joined(fit_posterior(frozen.job))
 
 

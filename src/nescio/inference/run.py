@@ -253,10 +253,12 @@ class Run:
     @torch.no_grad()
     def _stopped(self, kept: State, why: Literal["diverged", "interrupted"]) -> Fit:
         if not kept.history:
-            raise DivergenceError(
+            error = DivergenceError(
                 "training diverged in the first pass (the loss is not finite); lower "
                 f"--learning-rate (it was {self.recipe.learning_rate:g})"
             )
+            error.shared = True  # sums are over all processes, so all find the same
+            raise error
         for value, before in zip(self._tensors(), kept.tensors, strict=True):
             value.copy_(before)
         fitted = Fit(copy.deepcopy(self.network).eval(), kept.guide, kept.history)

@@ -7,6 +7,7 @@ before each sum, which doubles the latency of a step.)
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -56,6 +57,8 @@ def join_ranks(device: str = "auto") -> Ranks:
         num_nodes=place.size // place.local_size,
         strategy=DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo", timeout=PATIENCE),
     )
+    # What Fabric says of its start is for those who debug it.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     with _explained(place.rank):
         fabric.launch()
     return FabricRanks(fabric)

@@ -150,29 +150,29 @@ def fit(
             last complete pass, and ``record.stopped`` says ``interrupted``.
         CalibrationInterrupt: Ctrl-C after training; it carries what was fitted.
     """
-    recipe = find_recipe(recipe)
-    if posterior is not None:
-        recipe = replace(recipe, posterior=posterior)
-    # A bad promise must fail before the training that it would waste.
-    promises = Promises(max_refusal, max_risk, confidence, per_class)
-    check_samples(samples)
     reporter = reporter if ranks.rank == 0 else SILENT
-    asked = Asked(
-        network=network,
-        data=data,
-        extra=extra,
-        recipe=recipe,
-        promises=promises,
-        stages=stages,
-        reading=_reading(reading, image_size),
-        test=test,
-        weights=weights,
-        normalise=normalise,
-        split_file=split_file,
-        write_split_to=None if ranks.rank or write_split_to is None else Path(write_split_to),
-        seed=seed,
-    )
     with together(ranks):
+        recipe = find_recipe(recipe)
+        if posterior is not None:
+            recipe = replace(recipe, posterior=posterior)
+        # A bad promise must fail before the training that it would waste.
+        promises = Promises(max_refusal, max_risk, confidence, per_class)
+        check_samples(samples)
+        asked = Asked(
+            network=network,
+            data=data,
+            extra=extra,
+            recipe=recipe,
+            promises=promises,
+            stages=stages,
+            reading=_reading(reading, image_size),
+            test=test,
+            weights=weights,
+            normalise=normalise,
+            split_file=split_file,
+            write_split_to=None if ranks.rank or write_split_to is None else Path(write_split_to),
+            seed=seed,
+        )
         kept = _checkpoints(checkpoint, resume=resume)
         if kept is not None and ranks.rank == 0:
             kept.check()
