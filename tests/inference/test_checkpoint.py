@@ -258,19 +258,25 @@ def test_a_full_disk_does_not_end_a_training(
     monkeypatch.setattr("nescio.inference.checkpoint.save_file", full)
     fit = fit_posterior(replace(job(), checkpoints=saves, reporter=reporter))
     assert_same(fit, fit_posterior(job()))
-    assert reporter.notes == [
+    assert reporter.notes == RECIPE.epochs * [
         f"{tmp_path}: a checkpoint could not be written (No space left on device); training goes "
         "on, and the earlier ones are still there"
     ]
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("posterior", ["hmc:20", "swag:4"])
-def test_posteriors_that_go_on_after_training_take_no_checkpoints(
-    tmp_path: Path, posterior: str
-) -> None:
+def test_chains_take_no_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="leave out --checkpoint"):
-        fit_posterior(job(replace(RECIPE, posterior=posterior), checkpoints=Checkpoints(tmp_path)))
+        fit_posterior(job(replace(RECIPE, posterior="hmc:20"), checkpoints=Checkpoints(tmp_path)))
+
+
+def test_snapshots_go_on_too(tmp_path: Path) -> None:
+    wanted = job(replace(RECIPE, posterior="swag:6"))
+    # In the third pass of training, in the second of the descent, and in its fifth.
+    kills = [2 * STEPS + 5, 2 * STEPS + STEPS + 7, 3 * STEPS + 1]
+    fit, _ = killed_and_resumed(tmp_path / "c", wanted, kills)
+    assert_same(fit, fit_posterior(wanted))
+    assert (tmp_path / "c/snapshots/pass-000006.safetensors").exists()
 
 
 def test_the_article_can_be_stopped_too(tmp_path: Path) -> None:

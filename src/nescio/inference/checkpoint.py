@@ -27,6 +27,7 @@ from torch import Tensor, uint8
 
 from nescio.errors import CheckpointError
 from nescio.files import atomic_path
+from nescio.progress import Reporter
 
 FORMAT = 1
 """Raised when an older nescio could misread what a newer one wrote."""
@@ -106,9 +107,9 @@ class Checkpoints:
                 "--resume, or name another folder"
             )
 
-    def member(self, number: int) -> Checkpoints:
-        """Those of one of several fits."""
-        return replace(self, folder=self.folder / f"member-{number:03d}")
+    def part(self, name: str) -> Checkpoints:
+        """Those of one part of the work: ``member-NUMBER`` or ``snapshots``."""
+        return replace(self, folder=self.folder / name)
 
     def write(self, passes: int, steps: int, saved: Saved) -> None:
         """Write the checkpoint of ``steps`` steps after so many passes; remove what it outdates.
@@ -117,7 +118,8 @@ class Checkpoints:
             OSError: The disk is full, or failed; what is there stays.
         """
         name = f"pass-{passes:06d}" + (f"-step-{steps:06d}" if steps else "") + ".safetensors"
-        about = {**saved.numbers, "format": FORMAT, "facts": dict(self.facts)}
+        about = {**saved.numbers, "passes": passes, "steps": steps}
+        about |= {"format": FORMAT, "facts": dict(self.facts)}
         text = json.dumps({**about, "digest": _digest(saved.tensors)}, allow_nan=False)
         tensors = {each: value.contiguous() for each, value in saved.tensors.items()}
         with atomic_path(self.folder / name) as temporary:
@@ -187,13 +189,33 @@ class Checkpoints:
                 )
 
 
+def write_or_tell(
+    checkpoints: Checkpoints, place: tuple[int, int], saved: Saved, reporter: Reporter
+) -> None:
+    """Write a checkpoint, or tell why not: a disk that is full must not end a training.
+
+    Args:
+        checkpoints: Where.
+        place: Passes, and steps after these.
+        saved: What.
+        reporter: Who is told; what was written before is still there.
+    """
+    try:
+        checkpoints.write(*place, saved)
+    except OSError as error:
+        reporter.note(
+            f"{checkpoints.folder}: a checkpoint could not be written ({error.strerror}); training "
+            "goes on, and the earlier ones are still there"
+        )
+
+
 _NOT_ONE = "not a checkpoint, or a damaged one"
 _EARLIER = "remove it to go on from the one before"
 
 
 def _ours(name: str) -> bool:
-    """Whether it is a checkpoint, or the folder of one of several fits."""
-    return bool(NAME.fullmatch(name) or re.fullmatch(r"member-\d{3,}", name))
+    """Whether it is a checkpoint, or the folder of a part of the work."""
+    return bool(NAME.fullmatch(name) or re.fullmatch(r"member-\d{3,}|snapshots", name))
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

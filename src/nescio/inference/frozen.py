@@ -31,6 +31,7 @@ from nescio.data import (
     Stack,
     images_at_once,
     parse_augmentation,
+    take,
     to_float,
 )
 from nescio.data.features import empty_features
@@ -45,7 +46,7 @@ from nescio.inference.watch import Watch
 from nescio.network import check_fit, cut_network, lay_out
 from nescio.progress import Task
 from nescio.randomness import Stream, generator
-from nescio.ranks import together
+from nescio.ranks import gather_rows, share_of, together
 
 BATCH_SIZE = 512
 """Images that go through the trunk at once, if they are small."""
@@ -79,8 +80,7 @@ def fit_frozen(job: Job) -> Fit:
 
     What is returned and what is raised are the same, and see :func:`freeze_trunk`.
     """
-    with together(job.ranks):
-        frozen = freeze_trunk(job)
+    frozen = freeze_trunk(job)
     return frozen.joined(fit_posterior(frozen.job))
 
 
@@ -102,20 +102,23 @@ def freeze_trunk(job: Job) -> Frozen:
     if len(train) == 0:
         raise DataError(f"{train.name}: no image to train on")
     seen = Watch.of(job.watch) if job.watch else None
-    total = recipe.views * len(train) + (0 if seen is None else len(seen.labels))
+    shown = None if seen is None else ImageSet("watched", seen.images, seen.labels, train.classes)
+    counts = [len(train)] * recipe.views + ([] if shown is None else [len(shown)])
+    total = sum(len(range(*share_of(job.ranks, count).indices(count))) for count in counts)
     with (
         explain_memory("computing features", "lower --image-size, or take a smaller network"),
         job.reporter.task("computing features", total, "images") as task,
     ):
-        whole = lay_out(copy.deepcopy(job.network).float().to(job.device)).eval()
-        few = to_float(train.images[:2].to(job.device))
-        check_fit(whole, few, len(train.classes))
-        trunk, head = _parts(whole, recipe.random, few)
-        reader = _Reader(trunk, job.device, job.precision, task)
-        features = reader.read(train, recipe.augment, recipe.views, generator(seed, Stream.AUGMENT))
+        with together(job.ranks):
+            whole = lay_out(copy.deepcopy(job.network).float().to(job.device)).eval()
+            few = to_float(train.images[:2].to(job.device))
+            check_fit(whole, few, len(train.classes))
+            trunk, head = _parts(whole, recipe.random, few)
+        reader = _Reader(trunk, job, task)
+        draws = generator(job.own_seed, Stream.AUGMENT)
+        features = reader.read(train, recipe.augment, recipe.views, draws)
         watched = None
-        if seen is not None:
-            shown = ImageSet("watched", seen.images, seen.labels, train.classes)
+        if shown is not None:
             watched = reader.read(shown, "none", 1, generator(seed, Stream.AUGMENT))
     weight = recipe.views if recipe.scale_likelihood else 1
     heads = replace(
@@ -171,12 +174,11 @@ def _for_features(recipe: Recipe, weight: int) -> Recipe:
 
 
 class _Reader:
-    """Runs images through the trunk, batch by batch."""
+    """Runs images through the trunk, batch by batch; each process its share of them."""
 
-    def __init__(
-        self, trunk: nn.Module, device: torch.device, precision: torch.dtype, task: Task
-    ) -> None:
-        self.trunk, self.device, self.precision, self.task = trunk, device, precision, task
+    def __init__(self, trunk: nn.Module, job: Job, task: Task) -> None:
+        self.trunk, self.device, self.precision = trunk, job.device, job.precision
+        self.ranks, self.task = job.ranks, task
 
     @torch.no_grad()
     def read(
@@ -186,18 +188,23 @@ class _Reader:
         vary = parse_augmentation(augment)
         one = self._run(images.images[:1], Augmentation(), draws)
         features = empty_features((views * len(images), *one.shape[1:]), one.dtype)
-        done = 0
-        for _ in range(views):
-            for part in images.images.split(images_at_once(images.images, BATCH_SIZE)):
+        own = share_of(self.ranks, len(images))
+        for view in features.split(len(images)):
+            done = own.start
+            mine = take(images.images, own)
+            for part in mine.split(images_at_once(mine, BATCH_SIZE)):
                 found = self._run(part, vary, draws)
-                if not bool(torch.isfinite(found).all()):
-                    raise ArchitectureError(
-                        "--freeze: the frozen trunk gives features that are not numbers; "
-                        "look at its weights"
-                    )
-                features[done : done + len(found)] = found.cpu()
+                view[done : done + len(found)] = found.cpu()
                 done += len(found)
                 self.task.advance(len(found))
+            if self.ranks.size > 1:
+                view.copy_(torch.cat(gather_rows(self.ranks, view[own])))
+            # Once they are together, so that all processes find the same.
+            if not bool(torch.isfinite(view).all()):
+                raise ArchitectureError(
+                    "--freeze: the frozen trunk gives features that are not numbers; "
+                    "look at its weights"
+                )
         labels = images.require_labels().repeat(views)
         return FeatureSet(images.name, features, labels, images.classes)
 

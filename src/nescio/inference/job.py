@@ -70,7 +70,7 @@ class Job:
         """The same job from another seed, and from other initial weights where that is possible."""
         seed = derive(self.seed, Stream.MEMBER, number)
         network = self.network if self.again is None else self.again(seed)
-        own = None if self.checkpoints is None else self.checkpoints.member(number)
+        own = None if self.checkpoints is None else self.checkpoints.part(f"member-{number:03d}")
         return replace(self, seed=seed, network=network, checkpoints=own)
 
     def bayesian(self, network: nn.Module) -> BayesianNetwork:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from nescio.inference.checkpoint import Checkpoints, Saved
+from nescio.inference.checkpoint import Checkpoints, Saved, write_or_tell
 from nescio.inference.fitted import Epoch
 from nescio.inference.saving import (
     copy_all,
@@ -49,7 +49,6 @@ class Keeper:
         self._run, self._checkpoints, self._streams = run, checkpoints, streams
         self._ranks = run.parts.ranks
         self._written = time.monotonic()
-        self._failed = False
 
     def last(self) -> tuple[Saved | None, Saved | None]:
         """The last complete pass, and what is known of the one after it.
@@ -100,29 +99,14 @@ class Keeper:
         for place, (averages, _) in enumerate(packed):
             tensors |= {f"optimiser/{place}/{name}": value for name, value in averages.items()}
         numbers: dict[str, Any] = {
-            "steps": steps,
             "history": [asdict(epoch) for epoch in history],
             "optimisers": [each for _, each in packed],
             "schedulers": [pack_scheduler(each) for each in run.schedulers],
         }
         on_cpu = {name: value.detach().cpu() for name, value in tensors.items()}
-        self._write(len(history), steps, Saved(on_cpu, numbers))
-
-    def _write(self, passes: int, steps: int, saved: Saved) -> None:
-        """A disk that is full must not end a training: its last checkpoints are still there."""
-        assert self._checkpoints is not None  # noqa: S101 - the callers looked
         self._written = time.monotonic()
-        try:
-            self._checkpoints.write(passes, steps, saved)
-        except OSError as error:
-            if not self._failed:
-                self._run.reporter.note(
-                    f"{self._checkpoints.folder}: a checkpoint could not be written "
-                    f"({error.strerror}); training goes on, and the earlier ones are still there"
-                )
-            self._failed = True
-        else:
-            self._failed = False
+        saved = Saved(on_cpu, numbers)
+        write_or_tell(self._checkpoints, (len(history), steps), saved, run.reporter)
 
     def _gathered(self) -> list[bytes]:
         """What is each process's own."""

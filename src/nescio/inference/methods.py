@@ -82,10 +82,10 @@ def fit_posterior(job: Job) -> Fit:
 def _check_processes(job: Job, choice: Choice) -> None:
     """What is one process's work, or cannot go on from a checkpoint, is refused before any work."""
     kind = f"--posterior {choice.name}"
-    if job.checkpoints is not None and choice.name in ("hmc", "swag"):
+    if job.checkpoints is not None and choice.name == "hmc":
         raise UsageError(
-            f"{kind} goes on long after its training, and no checkpoint is made of that: leave out "
-            "--checkpoint"
+            f"{kind} draws its networks after training, and no checkpoint is made of that: leave "
+            "out --checkpoint"
         )
     if job.ranks.size == 1:
         return

@@ -15,7 +15,7 @@ none need be computed anew.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from nescio.data import parse_augmentation, to_float
 from nescio.devices import lowered
 from nescio.errors import DivergenceError
+from nescio.inference.checkpoint import Saved, write_or_tell
 from nescio.inference.choice import Choice
 from nescio.inference.fit import fit_guide
 from nescio.inference.fitted import Fit
@@ -31,7 +32,9 @@ from nescio.inference.head import Head
 from nescio.inference.job import Job
 from nescio.inference.lowrank import LowRank
 from nescio.inference.point import log_prior, point
+from nescio.inference.saving import copy_all, named, pack_optimiser, under, unpack_optimiser
 from nescio.inference.scale import SCALE_MAPS
+from nescio.progress import Task
 from nescio.randomness import Stream, generator
 
 RATE = 2.0
@@ -53,7 +56,7 @@ def fit_swag(job: Job, choice: Choice) -> Fit:
     if fitted.stopped is not None:
         return fitted
     try:
-        snapshots = list(_collect(job, Head.of(job, fitted), int(choice.number)))
+        snapshots = _collect(job, Head.of(job, fitted), int(choice.number))
     except KeyboardInterrupt:
         return replace(fitted, stopped="interrupted")
     return replace(fitted, guide=normal_of(snapshots, job.recipe.scale))
@@ -73,36 +76,88 @@ def normal_of(snapshots: Sequence[dict[str, Tensor]], scale: str = "softplus") -
     return LowRank(loc, raw, factor, scale_map)
 
 
-def _collect(job: Job, head: Head, count: int) -> Iterator[dict[str, Tensor]]:
+def _collect(job: Job, head: Head, count: int) -> list[dict[str, Tensor]]:
     """The random weights on the path of descent at a constant rate, ``count`` times."""
-    recipe, bayesian = job.recipe, head.bayesian
-    own = dict(bayesian.network.named_parameters())
-    weights = {n: own[n].detach().clone().requires_grad_() for n in bayesian.priors}
-    descent = torch.optim.SGD(
-        list(weights.values()), lr=RATE * recipe.learning_rate, momentum=MOMENTUM
-    )
-    shuffler, augmenter = (generator(job.seed, s, 1) for s in (Stream.SHUFFLE, Stream.AUGMENT))
-    augmentation = parse_augmentation(recipe.augment)
-    images, labels = job.train.images, job.train.require_labels()
-    every = math.ceil(GAP / recipe.steps_per_epoch(len(images)))
-    steps = count * every * recipe.steps_per_epoch(len(images))
+    recipe = job.recipe
+    path = _Path(job, head)
+    every = math.ceil(GAP / recipe.steps_per_epoch(len(job.train)))
+    done = path.resume()
+    steps = (count * every - done) * recipe.steps_per_epoch(len(job.train))
     with job.reporter.task("collecting snapshots", steps, "steps") as task:
-        for number in range(1, count * every + 1):
-            order = torch.randperm(len(images), generator=shuffler)
-            for batch in order.split(recipe.batch_size):
-                x = augmentation(to_float(images[batch].to(job.device)), augmenter)
-                loss = -_log_joint(job, head, weights, x, labels[batch].to(job.device))
-                descent.zero_grad()
-                (loss / len(images)).backward()
-                descent.step()
-                task.advance()
-            if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-                raise DivergenceError(
-                    "the descent that swag follows diverged; lower --learning-rate (it was "
-                    f"{recipe.learning_rate:g})"
-                )
+        for number in range(done + 1, count * every + 1):
+            path.one_pass(task)
             if number % every == 0:
-                yield {name: value.detach().clone() for name, value in weights.items()}
+                path.snapshots.append({n: v.detach().clone() for n, v in path.weights.items()})
+            path.keep(number)
+    return path.snapshots
+
+
+class _Path:
+    """The descent, and what has been collected on it."""
+
+    def __init__(self, job: Job, head: Head) -> None:
+        self.job, self.head = job, head
+        own = dict(head.bayesian.network.named_parameters())
+        self.weights = {n: own[n].detach().clone().requires_grad_() for n in head.bayesian.priors}
+        self.descent = torch.optim.SGD(
+            list(self.weights.values()), lr=RATE * job.recipe.learning_rate, momentum=MOMENTUM
+        )
+        self.streams = [generator(job.seed, s, 1) for s in (Stream.SHUFFLE, Stream.AUGMENT)]
+        self.augmentation = parse_augmentation(job.recipe.augment)
+        self.images, self.labels = job.train.images, job.train.require_labels()
+        self.snapshots: list[dict[str, Tensor]] = []
+        self.checkpoints = None if job.checkpoints is None else job.checkpoints.part("snapshots")
+
+    def one_pass(self, task: Task) -> None:
+        """Descend along the images once."""
+        job, (shuffler, augmenter) = self.job, self.streams
+        order = torch.randperm(len(self.images), generator=shuffler)
+        for batch in order.split(job.recipe.batch_size):
+            x = self.augmentation(to_float(self.images[batch].to(job.device)), augmenter)
+            loss = -_log_joint(job, self.head, self.weights, x, self.labels[batch].to(job.device))
+            self.descent.zero_grad()
+            (loss / len(self.images)).backward()
+            self.descent.step()
+            task.advance()
+        if not all(bool(torch.isfinite(value).all()) for value in self.weights.values()):
+            raise DivergenceError(
+                "the descent that swag follows diverged; lower --learning-rate (it was "
+                f"{job.recipe.learning_rate:g})"
+            )
+
+    def keep(self, passes: int) -> None:
+        """Write all of it to a checkpoint, if any are written."""
+        if self.checkpoints is None:
+            return
+        averages, numbers = pack_optimiser(self.descent)
+        taken = [value for each in self.snapshots for value in each.values()]
+        tensors = {
+            **named(list(self.weights.values()), "weight"),
+            **named(taken, "taken"),
+            **named([stream.get_state() for stream in self.streams], "stream"),
+            **{f"optimiser/{name}": value for name, value in averages.items()},
+        }
+        on_cpu = {name: value.cpu() for name, value in tensors.items()}
+        saved = Saved(on_cpu, {"optimiser": numbers, "snapshots": len(self.snapshots)})
+        write_or_tell(self.checkpoints, (passes, 0), saved, self.job.reporter)
+
+    def resume(self) -> int:
+        """Go on from the last checkpoint, if there is one; gives the passes that are done."""
+        saved = None if self.checkpoints is None else self.checkpoints.last()[0]
+        if saved is None:
+            return 0
+        copy_all(list(self.weights.values()), saved.tensors, "weight")
+        for place, stream in enumerate(self.streams):
+            stream.set_state(saved.tensors[f"stream/{place}"])
+        averages = under(saved.tensors, "optimiser")
+        unpack_optimiser(self.descent, averages, saved.numbers["optimiser"])
+        self.snapshots = [
+            {name: torch.empty_like(value.detach()) for name, value in self.weights.items()}
+            for _ in range(saved.numbers["snapshots"])
+        ]
+        taken = [value for each in self.snapshots for value in each.values()]
+        copy_all(taken, saved.tensors, "taken")
+        return int(saved.numbers["passes"])
 
 
 def _log_joint(job: Job, head: Head, weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:

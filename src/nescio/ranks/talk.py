@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 
 import numpy as np
 import torch
@@ -26,12 +27,17 @@ def gather_rows(ranks: Ranks, rows: Tensor) -> list[Tensor]:
         return [rows]
     own = torch.tensor([len(rows)], device=ranks.place)
     counts = [int(count) for count in torch.cat(ranks.gather(own))]
-    if not max(counts):
-        return [rows for _ in counts]
-    padded = torch.zeros(max(counts), *rows.shape[1:], dtype=rows.dtype, device=ranks.place)
-    padded[: len(rows)] = rows
-    found = ranks.gather(padded)
-    return [each[:count].to(rows.device) for each, count in zip(found, counts, strict=True)]
+    width = rows.element_size() * prod(rows.shape[1:])
+    if not max(counts) or not width:
+        return [rows.new_empty(count, *rows.shape[1:]) for count in counts]
+    # As bytes: no transport knows every kind of number.
+    padded = torch.zeros(max(counts), width, dtype=torch.uint8, device=ranks.place)
+    if len(rows):
+        padded[: len(rows)] = rows.reshape(len(rows), -1).contiguous().view(torch.uint8)
+    return [
+        each[:count].view(rows.dtype).view(count, *rows.shape[1:]).to(rows.device)
+        for each, count in zip(ranks.gather(padded), counts, strict=True)
+    ]
 
 
 def gather_bytes(ranks: Ranks, content: bytes) -> list[bytes]:
