@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nescio.data import parse_augmentation, to_float
+from nescio.data import parse_augmentation, read_ahead, shuffled, to_float
 from nescio.devices import explain_memory
 from nescio.errors import DataError, DivergenceError
 from nescio.inference.balance import balanced_order, class_weights
@@ -152,8 +152,8 @@ class _Run:
                 for epoch in range(1, passes + 1):
                     start = time.perf_counter()
                     totals = self._zeros(4)
-                    for count, batch in enumerate(self._batches(), 1):
-                        totals += self._step(batch)
+                    for count, (batch, images) in enumerate(self._batches(), 1):
+                        totals += self._step(batch, images)
                         task.advance()
                         if count % CHECK_EVERY == 0:
                             _check_finite(totals)
@@ -172,16 +172,18 @@ class _Run:
                 raise
             return self._stopped(kept, "interrupted")
 
-    def _batches(self) -> Iterator[Tensor]:
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Which images each batch of a pass has ``(n,)``, and their pixels ``(n, K, H, W)``."""
         if self.recipe.balance == "sampled":
             order = balanced_order(self.labels.cpu(), self.shuffler)
         else:
-            order = torch.randperm(len(self.images), generator=self.shuffler)
-        return iter(order.to(self.images.device).split(self.recipe.batch_size))
+            order = shuffled(self.images, self.shuffler)
+        batches = order.to(self.images.device).split(self.recipe.batch_size)
+        return zip(batches, read_ahead(self.images, batches), strict=True)
 
-    def _step(self, batch: Tensor) -> Tensor:
+    def _step(self, batch: Tensor, images: Tensor) -> Tensor:
         """One step; gives loss, log-likelihood, KL and the images that it spoke for."""
-        x, y = to_float(self.images[batch]), self.labels[batch]
+        x, y = to_float(images), self.labels[batch]
         x = self.augmentation(x, self.augmenter)
         size = len(self.images) if self.recipe.scale_likelihood else len(batch)
         for parameter in self.fixed:
@@ -194,10 +196,10 @@ class _Run:
         for scheduler in self.schedulers:
             if scheduler is not None:
                 scheduler.step()
-        images = self._zeros(1) + size
+        spoken_for = self._zeros(1) + size
         loss = self.recipe.kl_weight * elbo.kl - elbo.log_likelihood
         parts = torch.stack([loss, elbo.log_likelihood, elbo.kl])
-        return torch.cat([parts.to(images.dtype), images])
+        return torch.cat([parts.to(spoken_for.dtype), spoken_for])
 
     def _zeros(self, size: int) -> Tensor:
         """Zeros to sum in: float64, but for Apple's GPUs, which have none."""
