@@ -13,7 +13,7 @@ from tests_support import stripes, write_shards
 
 from nescio.cli.app import main
 
-TRAIN = ["--epochs", "20", "--batch-size", "32", "--network", "mlp", "--device", "cpu", "--quiet"]
+TRAIN = ["--epochs", "3", "--batch-size", "32", "--network", "mlp", "--device", "cpu", "--quiet"]
 
 
 def evaluated(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
@@ -29,7 +29,7 @@ def test_train_and_evaluate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache"))
-    pattern = write_shards(tmp_path, stripes(400, 0), size=100)
+    pattern = write_shards(tmp_path, stripes(240, 0), size=60)
     assert pattern.endswith("set-{000..003}.tar")
     model, other = str(tmp_path / "m.nescio"), str(tmp_path / "n.nescio")
     stream = ["--stream", "--memory", "0"]
@@ -37,7 +37,7 @@ def test_train_and_evaluate(
     assert main(["train", pattern, "--out", other, *TRAIN]) == 0
     capsys.readouterr()
     results = evaluated(capsys, model, pattern, *stream)
-    assert results["n"] == 60
+    assert results["n"] == 36
     assert results == evaluated(capsys, model, pattern)
     # The whole set fits the buffer, so streaming changes nothing at all.
     assert results == evaluated(capsys, other, pattern, *stream)

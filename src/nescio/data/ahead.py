@@ -97,10 +97,10 @@ class _Asked(Dataset[Tensor | NescioError]):
 
     images: Rows
 
-    def __getitem__(self, batch: Tensor) -> Tensor | NescioError:
+    def __getitem__(self, batch: list[int]) -> Tensor | NescioError:
         # Raised, PyTorch would make many lines of it.
         try:
-            return self.images[batch]
+            return self.images[torch.tensor(batch, dtype=torch.int64)]
         except NescioError as error:
             return error
 
@@ -112,7 +112,7 @@ def _by_workers(images: Rows, batches: Iterable[Tensor], workers: int) -> Iterat
         loader = DataLoader(
             _Asked(images.to("cpu")),
             batch_size=None,
-            sampler=(batch.cpu() for batch in batches),
+            sampler=(batch.tolist() for batch in batches),  # small: no shared memory for it
             num_workers=workers,
             collate_fn=_as_it_is,
             prefetch_factor=AHEAD,
