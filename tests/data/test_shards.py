@@ -1,50 +1,17 @@
 """WebDataset shards, made by hand, well and ill."""
 
 import io
-import json
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tests_support import Told, stripes
+from tests_support import Told, png, stripes, write_shards, write_tar
 
-from nescio.data import ImageSet, Reading, Rows, load, read_all, shards
+from nescio.data import Reading, Rows, load, read_all, shards
 from nescio.data.shards import expand
 from nescio.errors import DataError, UnreadableImage
-
-
-def png(pixels: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG")
-    return content.getvalue()
-
-
-def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
-    with tarfile.open(path, "w") as archive:
-        for name, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return path
-
-
-def write_shards(folder: Path, images: ImageSet, size: int = 4, names: bool = False) -> str:
-    """Shards of ``size`` images, some with .cls and some with .json beside them."""
-    labels = images.require_labels().tolist()
-    for number, start in enumerate(range(0, len(images), size)):
-        members = []
-        for i in range(start, min(start + size, len(images))):
-            label = images.classes[labels[i]] if names else labels[i]
-            members.append((f"part/{i:05d}.PNG", png(images.images[i, 0].numpy())))
-            if i % 2:
-                members.append((f"part/{i:05d}.cls", str(label).encode()))
-            else:
-                members.append((f"part/{i:05d}.json", json.dumps({"label": label}).encode()))
-        write_tar(folder / f"set-{number:03d}.tar", members)
-    return f"{folder}/set-{{000..{number:03d}}}.tar"
 
 
 def test_images_and_labels_come_back(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Small data, networks and recipes that tests share."""
 
+import io
+import json
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -113,3 +116,34 @@ def calibrated_rule(
         errors=(0,) if max_risk else (),
         calibrated_on=CalibratedOn("none", images, "", "", samples, 0, "float32"),
     )
+
+
+def png(pixels: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def write_shards(folder: Path, images: ImageSet, size: int = 4, names: bool = False) -> str:
+    """Shards of ``size`` images, some with .cls and some with .json beside them."""
+    labels = images.require_labels().tolist()
+    for number, start in enumerate(range(0, len(images), size)):
+        members = []
+        for i in range(start, min(start + size, len(images))):
+            label = images.classes[labels[i]] if names else labels[i]
+            members.append((f"part/{i:05d}.PNG", png(images.images[i, 0].numpy())))
+            if i % 2:
+                members.append((f"part/{i:05d}.cls", str(label).encode()))
+            else:
+                members.append((f"part/{i:05d}.json", json.dumps({"label": label}).encode()))
+        write_tar(folder / f"set-{number:03d}.tar", members)
+    return f"{folder}/set-{{000..{number:03d}}}.tar"

@@ -59,6 +59,18 @@ class FileOptions:
     """Decoded images up to this size are held in memory. A larger folder is decoded once into the
     user's cache folder (nescio cache) and read from there."""
 
+    stream: Annotated[bool, Parameter(negative="")] = False
+    """Hold no decoded images and write none: each is decoded whenever it is needed. For folders,
+    shards and hf: of more images than the disk holds decoded."""
+
+    workers: int = 2
+    """With --stream: processes that decode images ahead of training; 0 for none. The result does
+    not hang on it."""
+
+    shuffle_buffer: int = 16384
+    """With --stream: by how many places an image of a shard may leave its neighbours when a pass
+    is shuffled; at least as many as there are images is a whole shuffle. It takes no memory."""
+
 
 @Parameter(name="*", group="Checkpoints")
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ def read_as(files: FileOptions, images: ImageOptions | None = None) -> Reading:
         fit=asked.fit,
         skip_unreadable=files.skip_unreadable,
         memory=parse_bytes(files.memory),
+        stream=files.stream,
+        workers=files.workers,
+        shuffle_buffer=files.shuffle_buffer,
     )
 
 

@@ -1,12 +1,14 @@
 """Data: images and labels from every form that the command line takes.
 
-Read in this order: :mod:`rows`, :mod:`images`, :mod:`features`, :mod:`preprocess`,
-:mod:`reading`, :mod:`augment`, :mod:`idx`, :mod:`npz`, :mod:`decode`, :mod:`store`,
-:mod:`encoded`, :mod:`folders`, :mod:`synthetic`, :mod:`patterns`, :mod:`outlines`,
-:mod:`shapes`, :mod:`corruptions`, :mod:`shifts`, :mod:`download`, :mod:`named`, :mod:`split`,
-:mod:`table`, :mod:`splitfile`, :mod:`duplicates`, :mod:`load`, :mod:`labels`.
+Read in this order: :mod:`rows`, :mod:`ahead`, :mod:`images`, :mod:`features`,
+:mod:`preprocess`, :mod:`reading`, :mod:`augment`, :mod:`idx`, :mod:`npz`, :mod:`decode`,
+:mod:`store`, :mod:`encoded`, :mod:`streamed`, :mod:`folders`, :mod:`synthetic`,
+:mod:`patterns`, :mod:`outlines`, :mod:`shapes`, :mod:`corruptions`, :mod:`shifts`,
+:mod:`download`, :mod:`named`, :mod:`split`, :mod:`table`, :mod:`splitfile`, :mod:`duplicates`,
+:mod:`load`, :mod:`labels`.
 """
 
+from nescio.data.ahead import pass_order, read_ahead, shuffled
 from nescio.data.augment import Augmentation, parse_augmentation, suitable_augmentation
 from nescio.data.corruptions import CORRUPTIONS
 from nescio.data.decode import decode_image
@@ -72,6 +74,8 @@ __all__ = [
     "parse_augmentation",
     "parse_shift",
     "parse_size",
+    "pass_order",
+    "read_ahead",
     "read_all",
     "read_batches",
     "read_images",
@@ -80,6 +84,7 @@ __all__ = [
     "shapes",
     "shift_images",
     "shift_set",
+    "shuffled",
     "split",
     "split_by",
     "split_fingerprint",

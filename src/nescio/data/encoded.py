@@ -48,6 +48,10 @@ class Encoded(Protocol):
         """For each image a line that changes where its content does, such as size and time."""
         ...
 
+    def groups(self) -> Sequence[int]:
+        """For each image the number of what holds it, such as its shard; else its own number."""
+        ...
+
 
 @dataclass(frozen=True)
 class Files:
@@ -68,6 +72,10 @@ class Files:
         """Path, size and time of the last change."""
         for path in self.paths:
             yield file_stamp(path)
+
+    def groups(self) -> Sequence[int]:
+        """Each lies alone."""
+        return range(len(self.paths))
 
 
 def file_stamp(path: Path) -> str:
@@ -169,10 +177,9 @@ def _decoded(
 
     def read(index: int) -> Tensor | str:
         try:
-            pixels = decode_image(encoded.open(index), names[index])
+            return decode_one(encoded, names[index], index, preprocessing)
         except UnreadableImage as error:
             return str(error)
-        return adapt(as_images(pixels[None]), preprocessing)[0]
 
     with (
         ThreadPoolExecutor(DECODERS) as pool,
@@ -182,6 +189,16 @@ def _decoded(
             for result in pool.map(read, range(start, min(start + WINDOW, len(names)))):
                 yield result
                 task.advance()
+
+
+def decode_one(encoded: Encoded, name: str, index: int, preprocessing: Preprocessing) -> Tensor:
+    """One image ``(K, H, W)``.
+
+    Raises:
+        UnreadableImage: It cannot be decoded.
+    """
+    pixels = decode_image(encoded.open(index), name)
+    return adapt(as_images(pixels[None]), preprocessing)[0]
 
 
 def choose_shape(encoded: Encoded, reading: Reading, reporter: Reporter = SILENT) -> Preprocessing:

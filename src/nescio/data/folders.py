@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from nescio.data.encoded import Encoded, Files, check_failures, choose_shape, read_encoded
-from nescio.data.images import Dataset, ImageSet, Preprocessing
+from nescio.data.images import Dataset, ImageSet, Preprocessing, fingerprint_prefix
 from nescio.data.reading import Reading
+from nescio.data.streamed import stream_encoded
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
 
@@ -127,7 +128,11 @@ def read_labelled(
     """
     shape = reading.preprocessing
     assert isinstance(shape, Preprocessing)  # noqa: S101 - chosen before
-    result = read_encoded(encoded, shape, memory=reading.memory, reporter=reporter)
+    if reading.stream:
+        prefix = fingerprint_prefix((len(encoded.names), *shape.shape), classes)
+        result = stream_encoded(encoded, shape, reading, prefix=prefix, reporter=reporter)
+    else:
+        result = read_encoded(encoded, shape, memory=reading.memory, reporter=reporter)
     check_failures(name, result.failures, reading, reporter)
     kept, names = result.indices, encoded.names
     return ImageSet(

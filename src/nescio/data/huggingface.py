@@ -127,6 +127,9 @@ class _Column:
         yield from (file_stamp(Path(each["filename"])) for each in self.saved.cache_files)
         yield f"{self.part}\t{self.column}\t{len(self.saved)}"
 
+    def groups(self) -> Sequence[int]:
+        return range(len(self.saved))
+
 
 @dataclass(frozen=True)
 class _Both:
@@ -146,6 +149,9 @@ class _Both:
     def stamps(self) -> Iterator[str]:
         yield from self.first.stamps()
         yield from self.second.stamps()
+
+    def groups(self) -> Sequence[int]:
+        return range(len(self.first.saved) + len(self.second.saved))
 
 
 def _labels(folder: Path, saved: Any, reading: Reading) -> tuple[list[int] | None, tuple[str, ...]]:

@@ -7,9 +7,8 @@ in [0, 1] on the device, batch by batch (:func:`to_float`).
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
@@ -17,7 +16,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nescio.data.rows import Stack, read_all, read_batches, take
+from nescio.data.rows import (
+    Rows,
+    Stack,
+    content_hashes,
+    pixel_digest,
+    read_all,
+    read_batches,
+    take,
+)
 from nescio.errors import DataError, UsageError
 
 AT_ONCE = 2**23
@@ -162,24 +169,25 @@ class ImageSet:
 
     def hashes(self) -> Tensor:
         """A 64-bit content hash of each image, ``(N,)`` int64 (BLAKE2b)."""
-        digests = (
-            hashlib.blake2b(row.tobytes(), digest_size=8).digest()
-            for batch in read_batches(self.images)
-            for row in batch.flatten(1).contiguous().numpy()
-        )
-        buffer = bytearray(b"".join(digests))
-        if not buffer:
-            return torch.zeros(0, dtype=torch.int64)
-        return torch.frombuffer(buffer, dtype=torch.int64)
+        if isinstance(self.images, Rows):
+            return self.images.hashes()
+        return content_hashes(read_batches(self.images))
 
     def fingerprint(self) -> str:
         """SHA-256 over shape, images, labels and class names, in hexadecimal."""
-        digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
-        for batch in read_batches(self.images):
-            digest.update(batch.contiguous().numpy().tobytes())
+        prefix = fingerprint_prefix(self.images.shape, self.classes)
+        if isinstance(self.images, Rows):
+            digest = self.images.digest(prefix)
+        else:
+            digest = pixel_digest(prefix, read_batches(self.images))
         if self.labels is not None:
             digest.update(self.labels.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def fingerprint_prefix(shape: Sequence[int], classes: Sequence[str]) -> bytes:
+    """What the fingerprint of a set with images of shape ``(N, K, H, W)`` begins with."""
+    return repr((tuple(shape), tuple(classes))).encode()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,15 @@ Colour = Literal["auto", "grey", "rgb"]
 MEMORY = 2**30
 """Bytes of decoded images that are held in memory; more are mapped from the disk."""
 
+WORKERS = 2
+"""Processes that read streamed images ahead."""
+
+MOST_WORKERS = 256
+"""More are taken for a mistake."""
+
+SHUFFLE_BUFFER = 16_384
+"""By how many places a streamed image may leave those that it lies with."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -32,6 +41,11 @@ class Reading:
         skip_unreadable: Whether to leave out, and list, files that cannot be decoded.
         memory: Bytes of decoded images to hold in memory. A larger folder is decoded once into
             a file of the user's cache folder, and read from there batch by batch.
+        stream: Whether to hold none and write none: images of folders, shards and the like are
+            decoded each time that they are needed.
+        workers: Processes that decode streamed images ahead of training; 0 for none.
+        shuffle_buffer: By how many places a streamed image may leave those of its shard when a
+            pass is shuffled.
 
     Raises:
         UsageError: A value is none of these.
@@ -44,6 +58,9 @@ class Reading:
     labelled: bool = True
     skip_unreadable: bool = False
     memory: int = MEMORY
+    stream: bool = False
+    workers: int = WORKERS
+    shuffle_buffer: int = SHUFFLE_BUFFER
 
     def __post_init__(self) -> None:
         if self.colour not in get_args(Colour):
@@ -52,6 +69,10 @@ class Reading:
             raise UsageError(f"--fit must be one of {', '.join(FITS)}, got {self.fit!r}")
         if self.memory < 0:
             raise UsageError(f"--memory must be at least 0, got {self.memory}")
+        if not 0 <= self.workers <= MOST_WORKERS:
+            raise UsageError(f"--workers must be from 0 to {MOST_WORKERS}, got {self.workers}")
+        if self.shuffle_buffer < 1:
+            raise UsageError(f"--shuffle-buffer must be at least 1, got {self.shuffle_buffer}")
 
     @property
     def settled(self) -> Preprocessing | None:

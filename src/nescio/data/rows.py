@@ -1,14 +1,16 @@
 """Images that stay where they are, on a disk, until they are asked for.
 
-A set larger than memory is a tensor over a memory map. To split or join such sets copies no image:
-:class:`Rows` remembers which images it has, in which order, and reads those that an index names.
+A set larger than memory is a tensor over a memory map, or encoded still (:class:`Lazy`). To split
+or join such sets copies no image: :class:`Rows` remembers which images it has, in which order, and
+reads those that an index names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,6 +22,44 @@ BATCH = 1024
 CPU = torch.device("cpu")
 
 
+class Lazy(Protocol):
+    """Images that are decoded when an index asks for them, each time anew."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """``(N, K, H, W)``."""
+        ...
+
+    @property
+    def groups(self) -> Tensor:
+        """``(N,)`` int64: which images lie together, such as in one shard."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many processes read ahead; 0 for none."""
+        ...
+
+    @property
+    def buffer(self) -> int:
+        """By how many places an image may leave those that it lies with, in shuffling."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """Decode the images at ``index`` ``(n,)`` int64: ``(n, K, H, W)`` uint8."""
+        ...
+
+    def hashes(self, index: Tensor) -> Tensor:
+        """As :func:`content_hashes` of the images at ``index`` ``(n,)``; computed once for all."""
+        ...
+
+    def digest(self, prefix: bytes) -> hashlib._Hash | None:
+        """SHA-256 of ``prefix`` and all pixels, if it is known without reading them again."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """``(N, K, H, W)`` uint8 images that are read by batches.
@@ -28,18 +68,19 @@ class Rows:
     read nothing.
 
     Attributes:
-        parts: Tensors of images of one shape, one after another; on the CPU, perhaps mapped.
+        parts: Images of one shape, one after another: tensors on the CPU, perhaps mapped, or
+            what decodes images when they are asked for.
         rows: ``(N,)`` int64, places in the parts as if they were one tensor.
         device: Where what is read goes to.
     """
 
-    parts: tuple[Tensor, ...]
+    parts: tuple[Tensor | Lazy, ...]
     rows: Tensor
     device: torch.device = CPU
 
     @staticmethod
-    def of(images: Tensor) -> Rows:
-        """All images of a tensor ``(N, K, H, W)``."""
+    def of(images: Tensor | Lazy) -> Rows:
+        """All images of one part ``(N, K, H, W)``."""
         return Rows((images,), torch.arange(len(images)))
 
     @property
@@ -50,12 +91,12 @@ class Rows:
     @property
     def ndim(self) -> int:
         """4."""
-        return self.parts[0].ndim
+        return len(self.shape)
 
     @property
     def dtype(self) -> torch.dtype:
         """uint8."""
-        return self.parts[0].dtype
+        return torch.uint8
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,13 +110,55 @@ class Rows:
         return read if chosen.ndim else read[0]
 
     def _read(self, rows: Tensor) -> Tensor:
+        if len(self.parts) == 1:
+            return self.parts[0][rows]
         read = torch.empty(len(rows), *self.shape[1:], dtype=self.dtype)
+        for part, inside, places in self._by_part(rows):
+            read[inside] = part[places]
+        return read
+
+    def _by_part(self, rows: Tensor) -> Iterator[tuple[Tensor | Lazy, Tensor, Tensor]]:
+        """Each part, with a mask ``(n,)`` of the rows in it, and their places there."""
         start = 0
         for part in self.parts:
             inside = (rows >= start) & (rows < start + len(part))
-            read[inside] = part[rows[inside] - start]
+            yield part, inside, rows[inside] - start
             start += len(part)
-        return read
+
+    @property
+    def lazy(self) -> tuple[Lazy, ...]:
+        """The parts that decode images when they are asked for."""
+        return tuple(part for part in self.parts if not isinstance(part, Tensor))
+
+    def groups(self) -> Tensor:
+        """``(N,)`` int64: which images lie together; one that is decoded already lies alone."""
+        groups = torch.empty(len(self), dtype=torch.int64)
+        behind = 0
+        for part, inside, places in self._by_part(self.rows):
+            own = torch.arange(len(part)) if isinstance(part, Tensor) else part.groups
+            groups[inside] = behind + own[places]
+            behind += int(own.max()) + 1
+        return groups
+
+    def hashes(self) -> Tensor:
+        """As :func:`content_hashes`; images that are decoded each time are read once for it."""
+        hashes = torch.empty(len(self), dtype=torch.int64)
+        for part, inside, places in self._by_part(self.rows):
+            hashes[inside] = (
+                content_hashes(part[some] for some in places.split(BATCH))
+                if isinstance(part, Tensor)
+                else part.hashes(places)
+            )
+        return hashes
+
+    def digest(self, prefix: bytes) -> hashlib._Hash:
+        """SHA-256 of ``prefix`` and all pixels, in their order."""
+        part = self.parts[0]
+        if not isinstance(part, Tensor) and torch.equal(self.rows, torch.arange(len(part))):
+            known = part.digest(prefix)
+            if known is not None:
+                return known
+        return pixel_digest(prefix, read_batches(self))
 
     def take(self, index: Tensor | slice) -> Rows:
         """The images at ``index`` ``(n,)`` int64, in that order, unread."""
@@ -106,6 +189,27 @@ def join(first: Stack, second: Stack) -> Stack:
     one, two = (each if isinstance(each, Rows) else Rows.of(each) for each in (first, second))
     behind = sum(map(len, one.parts))
     return Rows((*one.parts, *two.parts), torch.cat([one.rows, two.rows + behind]), one.device)
+
+
+def content_hashes(batches: Iterable[Tensor]) -> Tensor:
+    """A 64-bit content hash of each image of all batches, ``(N,)`` int64 (BLAKE2b)."""
+    digests = (
+        hashlib.blake2b(row.tobytes(), digest_size=8).digest()
+        for batch in batches
+        for row in batch.flatten(1).contiguous().numpy()
+    )
+    buffer = bytearray(b"".join(digests))
+    if not buffer:
+        return torch.zeros(0, dtype=torch.int64)
+    return torch.frombuffer(buffer, dtype=torch.int64)
+
+
+def pixel_digest(prefix: bytes, batches: Iterable[Tensor]) -> hashlib._Hash:
+    """SHA-256 of ``prefix`` and the pixels of all batches."""
+    digest = hashlib.sha256(prefix)
+    for batch in batches:
+        digest.update(batch.contiguous().numpy().tobytes())
+    return digest
 
 
 def read_batches(images: Stack, size: int = BATCH) -> Iterator[Tensor]:

@@ -9,6 +9,7 @@ nothing is ever extracted, so what a member is called cannot reach the disk.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import product
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 from nescio.data.encoded import choose_shape, file_stamp
 from nescio.data.folders import SUFFIXES, is_hidden, natural_key, read_labelled, tell_alike
@@ -58,9 +60,11 @@ def read_shards(pattern: str, reading: Reading, reporter: Reporter = SILENT) -> 
     """
     shards = expand(pattern)
     records: list[_Record] = []
+    states: list[_State] = []
     skipped = 0
     with reporter.task("looking through shards", len(shards), "shards") as task:
         for number, shard in enumerate(shards):
+            states.append(_state(shard.stat()))
             found, others = _look_through(shard, number)
             records += found
             skipped += others
@@ -73,7 +77,7 @@ def read_shards(pattern: str, reading: Reading, reporter: Reporter = SILENT) -> 
     name = re.sub(r"[-_.*?\[\]]+$", "", name) or "shards"
     labels, classes = _number(pattern, records, reading)
     tell_alike(name, classes, reporter)
-    images = _Members(tuple(shards), tuple(records))
+    images = _Members(tuple(shards), tuple(states), tuple(records))
     shaped = choose_shape(images, reading, reporter)
     return Dataset(
         name,
@@ -148,11 +152,20 @@ class _Record:
     label: str | None = None
 
 
+_State: TypeAlias = tuple[int, int, int]
+"""What changes where a file does: its number on the disk, its bytes, the time of its change."""
+
+
+def _state(found: os.stat_result) -> _State:
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 @dataclass(frozen=True)
 class _Members:
-    """The images of all shards."""
+    """The images of all shards, which are opened for each: processes and threads share nothing."""
 
     shards: tuple[Path, ...]
+    states: tuple[_State, ...]
     records: tuple[_Record, ...]
     names: Sequence[str] = field(init=False)
 
@@ -161,14 +174,30 @@ class _Members:
         object.__setattr__(self, "names", named)
 
     def open(self, index: int) -> BytesIO:
-        """The content of one image."""
+        """The content of one image.
+
+        Raises:
+            UnreadableImage: It is too large, or the disk fails.
+            DataError: The shard is not the one that was looked through.
+        """
         record = self.records[index]
         if record.size > LARGEST_IMAGE:
             raise UnreadableImage(f"{self.names[index]}: {record.size:,} bytes are no image")
         try:
             with self.shards[record.shard].open("rb") as file:
+                # An offset into another file would give other images, or none.
+                if _state(os.fstat(file.fileno())) != self.states[record.shard]:
+                    raise DataError(
+                        f"{self.shards[record.shard]}: this shard has changed since it was looked "
+                        "through; begin again when it stays as it is"
+                    )
                 file.seek(record.offset)
                 return BytesIO(file.read(record.size))
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{self.shards[record.shard]}: this shard is gone since it was looked through; "
+                "put it back and begin again"
+            ) from error
         except OSError as error:
             raise UnreadableImage(f"{self.names[index]}: {error.strerror}") from error
 
@@ -177,6 +206,10 @@ class _Members:
         yield from map(file_stamp, self.shards)
         for record in self.records:
             yield f"{record.shard}\t{record.offset}\t{record.size}"
+
+    def groups(self) -> Sequence[int]:
+        """The shard of each."""
+        return [record.shard for record in self.records]
 
 
 def _look_through(shard: Path, number: int) -> tuple[list[_Record], int]:
@@ -187,12 +220,40 @@ def _look_through(shard: Path, number: int) -> tuple[list[_Record], int]:
             for member in archive:
                 if not member.isdir():
                     found.add(archive, member)
+            _check_end(shard, archive.offset)
     except (tarfile.TarError, EOFError, OverflowError, OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         why = " ".join(str(error).split())
         raise DataError(f"{shard}: not a readable tar file, uncompressed ({why})") from error
     return found.records(), found.skipped + len(found.labels.keys() - found.images.keys())
+
+
+def _check_end(shard: Path, offset: int) -> None:
+    """``tarfile`` takes whatever is no header for the end; images behind it would be lost unsaid.
+
+    Args:
+        shard: Its path.
+        offset: Where the last member ends.
+
+    Raises:
+        DataError: There is no mark of the end, or something behind it.
+    """
+    with shard.open("rb") as file:
+        file.seek(offset)
+        mark = file.read(tarfile.BLOCKSIZE)
+        if len(mark) < tarfile.BLOCKSIZE:
+            raise DataError(
+                f"{shard}: it was cut off, the mark of its end is missing; fetch it again"
+            )
+        if any(mark):
+            raise DataError(f"{shard}: it is damaged at byte {offset:,}; fetch it again")
+        while rest := file.read(1 << 20):
+            if any(rest):
+                raise DataError(
+                    f"{shard}: something follows behind its end, as where tar files were joined by "
+                    "cat; join them by tar --concatenate, or keep them apart"
+                )
 
 
 class _Found:

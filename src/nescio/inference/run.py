@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nescio.data import parse_augmentation, to_float
+from nescio.data import parse_augmentation, read_ahead, shuffled, to_float
 from nescio.errors import DivergenceError
 from nescio.inference.balance import balanced_order
 from nescio.inference.engine import EngineOptions
@@ -63,6 +63,23 @@ class Begun:
     steps: int
     totals: Tensor
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step is made of.
+
+    Attributes:
+        size: How many images it has, of all processes.
+        places: ``(n,)`` int64: those of this process.
+        weight: What they count in the step.
+        images: ``(n, K, H, W)`` uint8: their pixels.
+    """
+
+    size: int
+    places: Tensor
+    weight: float
+    images: Tensor
 
 
 class _DivergedError(Exception):
@@ -163,20 +180,23 @@ class Run:
         seconds = time.perf_counter() - start
         return self._watched(_summary(len(kept.history) + 1, totals, seconds))
 
-    def _batches(self, skipped: int) -> Iterator[Tensor]:
-        """The places of the images of each step but the first ``skipped``, of all processes."""
+    def _batches(self, skipped: int) -> Iterator[Batch]:
+        """The steps of a pass, but the first ``skipped``."""
         if self.recipe.balance == "sampled":
             order = balanced_order(self.labels.cpu(), self.shuffler)
         else:
-            order = torch.randperm(len(self.images), generator=self.shuffler)
-        return iter(order.to(self.images.device).split(self.recipe.batch_size)[skipped:])
+            order = shuffled(self.images, self.shuffler)
+        batches = order.to(self.images.device).split(self.recipe.batch_size)[skipped:]
+        own = [self.parts.own(batch) for batch in batches]
+        pixels = read_ahead(self.images, [places for places, _ in own])
+        for batch, (places, weight), images in zip(batches, own, pixels, strict=True):
+            yield Batch(len(batch), places, weight, images)
 
-    def _step(self, batch: Tensor) -> Tensor:
+    def _step(self, batch: Batch) -> Tensor:
         """One step; gives loss, log-likelihood, KL and the images that it spoke for."""
-        own, weight = self.parts.own(batch)
-        x, y = to_float(self.images[own]), self.labels[own]
+        x, y, weight = to_float(batch.images), self.labels[batch.places], batch.weight
         x = self.augmentation(x, self.augmenter)
-        size = len(self.images) if self.recipe.scale_likelihood else len(batch)
+        size = len(self.images) if self.recipe.scale_likelihood else batch.size
         for parameter in self.fixed:
             parameter.grad = None
         # The article's loss is a sum; a mean keeps Adam's epsilon small beside the gradient.
@@ -201,15 +221,14 @@ class Run:
         return torch.zeros(size, dtype=dtype, device=device)
 
     @torch.no_grad()
-    def _probe(self, batch: Tensor) -> Tensor:
+    def _probe(self, batch: Batch) -> Tensor:
         """0 where the present state and its log-likelihood on one batch are numbers, else NaN."""
-        own, _ = self.parts.own(batch)
         self.network.eval()
         output: Tensor = functional_call(
-            self.network, dict(self.learner.center()), (to_float(self.images[own]),)
+            self.network, dict(self.learner.center()), (to_float(batch.images),)
         )
         train_mode(self.network)
-        fits = self.bayesian.likelihood(output).log_prob(self.labels[own])
+        fits = self.bayesian.likelihood(output).log_prob(self.labels[batch.places])
         sums = [value.sum() for value in (fits, *self.learner.parameters(), *self.fixed)]
         return torch.stack(sums).sum() * 0.0 + self._zeros(1)
 
