@@ -2,6 +2,7 @@
 
     python benchmarks/ranks.py same [--data digits]
     python benchmarks/ranks.py speed [--data mnist] [--images 12800] [--rounds 3]
+    python benchmarks/ranks.py parts [--data mnist] [--rounds 3]
 
 ``same`` trains one network from the same initial weights on the same split: with one process and
 two seeds, with two processes and two seeds. Differences between one process and two are held
@@ -9,8 +10,11 @@ against those between two seeds of one process: of means (in units of the poster
 scales, of the ELBO and of the figures of an evaluation.
 
 ``speed`` times steps of training and the scoring of images, one thread a process, in turns: one
-process, two. The efficiency of two is half their speed over that of one. Both write their figures
-to docs/ranks.json.
+process, two. The efficiency of two is half their speed over that of one.
+
+``parts`` measures what a step is made of, for the model of docs/scale.md: the time of a step
+of one process by the images in it, and of a sum over two processes by its bytes. All write their
+figures to docs/ranks.json.
 """
 
 import argparse
@@ -31,7 +35,7 @@ import torch
 from safetensors.torch import save_file
 
 import nescio
-from nescio.data import ImageSet
+from nescio.data import ImageSet, suitable_augmentation
 from nescio.inference import Job, fit_posterior
 from nescio.network import NetworkSpec, build
 from nescio.ranks import join_ranks
@@ -184,6 +188,45 @@ def speed(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"data": arguments.data, "rounds": arguments.rounds, "cases": found}
 
 
+def parts(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The time of a step by its images, and of a sum by its bytes; medians over rounds."""
+    steps: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "found.json"
+        for random in ("head", "all"):
+            taken: dict[int, list[float]] = {size: [] for size in (16, 32, 64, 128, 256, 512)}
+            for _ in range(arguments.rounds):
+                for size, times in taken.items():
+                    count = max(1600, 10 * size)
+                    own = [__file__, "work", "--out", out, "--data", arguments.data]
+                    run(1, *own, "--images", count, "--random", random, "--batch-size", size)
+                    found = json.loads(out.read_text())
+                    times.append(found["seconds"] / -(-count // size))
+            steps[random] = {str(n): 1e3 * statistics.median(t) for n, t in taken.items()}
+            print(random, steps[random], flush=True)
+        run(2, __file__, "sums", "--out", out)
+        sums = json.loads(out.read_text())
+    return {"milliseconds_a_step_by_images": steps, "milliseconds_a_sum_by_bytes": sums}
+
+
+def sums(arguments: argparse.Namespace) -> None:
+    """What sums over all processes take, by their size."""
+    torch.set_num_threads(1)
+    ranks = join_ranks("cpu")
+    found = {}
+    for size in (4, 4_000, 64_000, 512_000, 2_000_000, 8_000_000, 64_000_000):
+        values = torch.zeros(size // 4)
+        times = []
+        for _ in range(30):
+            ranks.wait()
+            start = time.perf_counter()
+            ranks.sum_(values)
+            times.append(time.perf_counter() - start)
+        found[str(size)] = 1e3 * statistics.median(times)
+    if ranks.rank == 0:
+        arguments.out.write_text(json.dumps(found))
+
+
 def table(
     runs: Sequence[dict[str, float]], cores: int, alone: Sequence[dict[str, float]]
 ) -> dict[str, Any]:
@@ -201,7 +244,7 @@ def table(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("same", "speed", "work"))
+    parser.add_argument("what", choices=("same", "speed", "parts", "work", "sums"))
     parser.add_argument("--data")
     parser.add_argument("--images", type=int, default=12_800)
     parser.add_argument("--rounds", type=int, default=3)
@@ -213,14 +256,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     arguments.data = arguments.data or ("digits" if arguments.what == "same" else "mnist")
-    if arguments.what == "work":
-        from nescio.data import suitable_augmentation
-
-        if arguments.augment == "auto":
-            arguments.augment = suitable_augmentation(arguments.data, 28)
-        work(arguments)
+    if arguments.augment == "auto":
+        arguments.augment = suitable_augmentation(arguments.data, 28)
+    if arguments.what in ("work", "sums"):
+        {"work": work, "sums": sums}[arguments.what](arguments)
         return
-    found = same(arguments) if arguments.what == "same" else speed(arguments)
+    found = {"same": same, "speed": speed, "parts": parts}[arguments.what](arguments)
     print(json.dumps(found, indent=1))
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     cores = {"cores": os.cpu_count(), "torch": torch.__version__}
