@@ -7,6 +7,7 @@ import pytest
 import torch
 from processes import run_job
 
+from nescio.cli import main
 from nescio.errors import DataError, UsageError
 from nescio.launch import ALONE, Place, find_place
 from nescio.ranks import SOLO, agree, exchange, gather_rows, join_ranks, share_of, together, total_
@@ -61,6 +62,20 @@ def test_where_no_launcher_started_others_a_process_is_alone(
     assert find_place() == Place(1, 4, 2)
     monkeypatch.setenv("WORLD_SIZE", "four")
     assert find_place() == ALONE
+
+
+def test_what_is_the_work_of_one_process_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in places.items():
+        monkeypatch.setenv(name, value)
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert main(["evaluate", "m.nescio", "digits"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("error:") == 1
+    assert "nescio evaluate: is the work of one process; start it without torchrun" in err
 
 
 def test_without_the_extra_one_line_names_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:

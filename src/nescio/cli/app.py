@@ -31,7 +31,7 @@ from nescio.cli.reproduce import reproduce
 from nescio.cli.review import review
 from nescio.cli.serve import serve
 from nescio.cli.train import train
-from nescio.errors import NescioError
+from nescio.errors import NescioError, UsageError
 from nescio.launch import find_place
 
 EXPECTED_OS_ERRORS = {
@@ -96,6 +96,7 @@ def run() -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one command and give its exit status; errors are told on stderr."""
     try:
+        _check_processes(arguments)
         status = app(
             list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
         )
@@ -107,6 +108,22 @@ def main(arguments: Sequence[str]) -> int:
     except BaseException as error:  # noqa: BLE001 - the last net: each kind has its status
         return _tell(error)
     return status if isinstance(status, int) else 0
+
+
+SHARED = ("train", "predict")
+"""The commands whose work several processes share."""
+
+
+def _check_processes(arguments: Sequence[str]) -> None:
+    """Several processes that each did all of it would be a mistake."""
+    command = arguments[0] if arguments else ""
+    if find_place().size > 1 and command not in SHARED and not command.startswith("-"):
+        error = UsageError(
+            f"nescio {command}: is the work of one process; start it without torchrun "
+            f"({' and '.join(SHARED)} are shared by several)"
+        )
+        error.shared = True
+        raise error
 
 
 def _keep_interrupts(dropped: sys.UnraisableHookArgs) -> None:
