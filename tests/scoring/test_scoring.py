@@ -39,7 +39,7 @@ def test_every_kind_is_tried(kinds: dict[str, list[str]]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_lines_are_those_of_predict_json(
+def test_lines_are_those_of_predict_json(  # noqa: PLR0917 - fixtures
     kinds: dict[str, list[str]],
     kind: str,
     model_file: Path,
@@ -157,7 +157,7 @@ def test_what_is_done_is_not_done_again(
     read = []
     batches = sources.ArraySource.batches
 
-    def counted(self: sources.ArraySource, piece: int):  # noqa: ANN202
+    def counted(self: sources.ArraySource, piece: int):
         read.append(piece)
         if read == [0, 1, 2, 3]:
             raise KeyboardInterrupt
