@@ -21,6 +21,9 @@ KINDS = (
     *("parquet with keys", "parquet of Hugging Face", "named", "several"),
 )
 
+ALIKE = ("folder", "idx", "idx.gz", "npz", "compressed npz", "named")
+"""Those that ``predict --json`` runs in the same batches: the very numbers are the same."""
+
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
@@ -53,6 +56,8 @@ def test_lines_are_those_of_predict_json(  # noqa: PLR0917 - fixtures
     out = tmp_path / "a.jsonl"
     command = ("predict", model_file, *kinds[kind], "--out", out, "--samples", "20")
     assert run(*command) == 0
+    if kind in ALIKE:
+        assert read_rows(out) == expected
     told = capsys.readouterr()
     assert told.err == ""
     refused = sum(not each["accepted"] for each in expected)

@@ -72,12 +72,11 @@ def predict(
     if not sources:
         raise UsageError("name at least one image, folder or data set to predict")
     check_risk(risk, () if rule is None else (rule,))
+    one = as_json or csv_file is not None or plot is not None
+    _check_many(many, one=one, device=common.device)
     if many.out is not None:
-        if as_json or csv_file is not None or plot is not None:
-            raise _shared("--out writes one result: leave out --json, --csv and --plot")
         opening = _Opening(model, network, rule, risk, common)
         return _predict_many(opening, sources, many.out, many, adaptive=not samples_fixed)
-    _check_alone(many)
     if csv_file is not None:
         check_writable(csv_file)
     reporter = make_reporter(quiet=common.quiet)
@@ -112,27 +111,37 @@ class _Opening:
     common: Common
 
 
-def _check_alone(many: ManyOptions) -> None:
-    """See that nothing is asked for that takes --out."""
-    if find_place().size > 1:
-        raise _shared("several processes write one result: name it with --out FILE")
-    if many.resume or many.force:
-        raise UsageError("--resume and --force belong to --out FILE: add it")
+def _check_many(many: ManyOptions, *, one: bool, device: str) -> None:
+    """See that options fit each other; several processes refuse together, and one of them tells.
 
+    Raises:
+        UsageError: They do not.
+    """
+    several = find_place().size > 1
+    why = ""
+    if many.out is None and several:
+        why = "several processes write one result: name it with --out FILE"
+    elif many.out is None and (many.resume or many.force):
+        why = "--resume and --force belong to --out FILE: add it"
+    elif many.out is not None and one:
+        why = "--out writes one result: leave out --json, --csv and --plot"
+    elif many.resume and many.force:
+        why = "--resume goes on and --force begins anew: leave one of them out"
+    if not why:
+        return
+    if several:
+        from nescio.ranks import join_ranks, together
 
-def _shared(message: str) -> UsageError:
-    """An error that all processes of a job raise alike, so that one of them tells it."""
-    error = UsageError(message)
-    error.shared = True
-    return error
+        # None may end before the first one has said why: the launcher would end that, too.
+        with together(join_ranks(device)):
+            raise UsageError(why)
+    raise UsageError(why)
 
 
 def _predict_many(
     opening: _Opening, sources: tuple[str, ...], out: Path, many: ManyOptions, *, adaptive: bool
 ) -> int:
     """Score any number of images into one file, by all processes of this job."""
-    if many.resume and many.force:
-        raise _shared("--resume goes on and --force begins anew: leave one of them out")
     from nescio.ranks import join_ranks, together
     from nescio.scoring import Settings, score
 
