@@ -1,10 +1,11 @@
 """Data: images and labels from every form that the command line takes.
 
 Read in this order: :mod:`rows`, :mod:`images`, :mod:`features`, :mod:`preprocess`,
-:mod:`reading`, :mod:`augment`, :mod:`idx`, :mod:`npz`, :mod:`decode`, :mod:`store`,
-:mod:`encoded`, :mod:`folders`, :mod:`synthetic`, :mod:`patterns`, :mod:`outlines`,
-:mod:`shapes`, :mod:`corruptions`, :mod:`shifts`, :mod:`download`, :mod:`named`, :mod:`split`,
-:mod:`table`, :mod:`splitfile`, :mod:`duplicates`, :mod:`load`, :mod:`labels`.
+:mod:`reading`, :mod:`augment`, :mod:`decode`, :mod:`store`, :mod:`encoded`, :mod:`raw`,
+:mod:`idx`, :mod:`npz`, :mod:`folders`, :mod:`shards`, :mod:`parquet`, :mod:`synthetic`,
+:mod:`patterns`, :mod:`outlines`, :mod:`shapes`, :mod:`corruptions`, :mod:`shifts`,
+:mod:`download`, :mod:`named`, :mod:`split`, :mod:`table`, :mod:`splitfile`, :mod:`duplicates`,
+:mod:`load`, :mod:`labels`.
 """
 
 from nescio.data.augment import Augmentation, parse_augmentation, suitable_augmentation
