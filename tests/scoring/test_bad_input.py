@@ -220,6 +220,18 @@ def test_a_damaged_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert 1 <= errors <= 10
 
 
+def test_floats_that_are_no_pixels(tmp_path: Path) -> None:
+    images = np.zeros((5, 4, 4), np.float32)
+    images[2, 1, 1], images[4, 0, 0] = 7, np.nan
+    np.savez(tmp_path / "a.npz", images=images)
+    plan = sources.open_plan([str(tmp_path / "a.npz")], SHAPE)
+    (batch,) = plan.batches(0)
+    assert batch.readable == [0, 1, 3]
+    assert tuple(batch.images.shape) == (3, 1, 6, 6)
+    assert "a[2]: " in batch.errors[2]
+    assert "float images must lie in [0, 1]" in batch.errors[4]
+
+
 def test_a_full_disk(model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The system's own error: no file may be longer than the first part."""
     pixels = stripes(40, 8).images[:, 0].numpy()

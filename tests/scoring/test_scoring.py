@@ -145,6 +145,7 @@ def test_killed_and_resumed(many: Path, model_file: Path, tmp_path: Path) -> Non
     assert 2 <= len(done) <= 5
     assert not out.exists()
     (folder / ".begun.x.part").write_bytes(b"cut")
+    (tmp_path / ".a.jsonl.x.part").write_bytes(b"cut as it was joined")
     assert run(*common, "--out", out, "--resume") == 0
     assert_alike(read_rows(out), read_rows(whole))
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.jsonl", "whole.jsonl"]

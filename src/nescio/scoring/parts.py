@@ -9,6 +9,7 @@ there is done: to go on is to list the folder.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -149,6 +150,9 @@ class PartsFolder:
         for each in self.path.iterdir():
             if BEGUN.fullmatch(each.name) or DONE.fullmatch(each.name):
                 each.unlink(missing_ok=True)
+        # What a run left that was killed as it joined its parts: a result that is not whole.
+        for cut in self.out.parent.glob(f".{glob.escape(self.out.name)}.*.part"):
+            cut.unlink(missing_ok=True)
         write_text(self.path / ABOUT, json.dumps(about, indent=2, ensure_ascii=False))
 
     def _holds_any(self) -> bool:

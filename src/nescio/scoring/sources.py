@@ -17,6 +17,9 @@ from math import prod
 from pathlib import Path
 from typing import Protocol
 
+import torch
+from torch import Tensor
+
 from nescio.data import Preprocessing, Stack, adapt, all_images, list_images, load
 from nescio.data.encoded import Encoded, file_stamp, read_encoded
 from nescio.data.idx import find_idx_images, is_images_file, read_idx_set, set_name
@@ -155,7 +158,7 @@ def _open(
         )
         images = all_images(made)
         names = images.names or images.name
-        yield SetSource(f"{argument} {seed}", names, images.images, preprocessing)
+        yield SetSource(images.fingerprint(), names, images.images, preprocessing)
 
 
 def _open_array(
@@ -224,8 +227,23 @@ class ArraySource:
         count = min(PIECE, len(self.array) - first)
         for part in _parts(count, self.preprocessing, prod(self.array.shape[1:])):
             numbers = range(first + part.start, first + part.stop)
-            images = adapt(self.array.read(numbers.start, numbers.stop), self.preprocessing)
-            yield Batch([f"{self.name}[{i}]" for i in numbers], {}, images)
+            images, errors = self._read(numbers)
+            names = [f"{self.name}[{i}]" for i in numbers]
+            yield Batch(names, errors, adapt(images, self.preprocessing))
+
+    def _read(self, numbers: range) -> tuple[Tensor, dict[int, str]]:
+        """The images that can be read, and why the others cannot, by their places."""
+        try:
+            return self.array.read(numbers.start, numbers.stop), {}
+        except DataError:  # of some of them: floats outside [0, 1], a file that was cut
+            images, errors = [torch.empty(0, *self.preprocessing.shape, dtype=torch.uint8)], {}
+        for place, number in enumerate(numbers):
+            try:
+                own = self.array.read(number, number + 1)
+                images.append(adapt(own, self.preprocessing))
+            except DataError as error:
+                errors[place] = f"{self.name}[{number}]: {error}"
+        return torch.cat(images), errors
 
 
 @dataclass(frozen=True)
