@@ -25,7 +25,7 @@ PICTURE = re.compile(r'(<img [^>]*src="([^"]+\.png)"[^>]*>)')
 
 PACKAGES = (
     "data", "network", "inference", "prediction", "familiarity", "refusal", "evaluation",
-    "classifier", "training", "estimator", "report", "export",
+    "classifier", "training", "estimator", "report", "export", "scoring",
 )  # fmt: skip
 """In the order in which they build on one another."""
 

@@ -36,12 +36,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _synchronise(temporary)
-        # mkstemp makes files private; a result should be as readable as any other file.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
+        put_in_place(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Move a whole file to where it shall be, of the same disk: a reader sees it whole or not."""
+    _synchronise(temporary)
+    # mkstemp makes files private; a result should be as readable as any other file.
+    temporary.chmod(0o666 & ~_umask())
+    temporary.replace(target)
 
 
 def write_bytes(target: Path, content: bytes) -> None:

@@ -112,6 +112,22 @@ class PromiseOptions:
     """Make both promises for each class."""
 
 
+@Parameter(name="*", group="Many images")
+@dataclass(frozen=True)
+class ManyOptions:
+    """Answers for any number of images, by one process or by those of torchrun."""
+
+    out: Path | None = None
+    """Write the answers to this file, .csv, .jsonl or .parquet, in input order and in bounded
+    memory; what is done so far lies in OUT.parts beside it."""
+
+    resume: Annotated[bool, Parameter(negative="")] = False
+    """Go on with an earlier run of the same model, options and sources."""
+
+    force: Annotated[bool, Parameter(negative="")] = False
+    """Begin anew, whatever is there."""
+
+
 @Parameter(name="*", group="Promises")
 @dataclass(frozen=True)
 class RiskOptions:

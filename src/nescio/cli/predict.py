@@ -6,7 +6,8 @@ import csv
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -14,18 +15,20 @@ from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_error, print_result
 from nescio.cli.evaluate import check_risk, open_model
-from nescio.cli.options import Common, RiskOptions
-from nescio.cli.sources import Batch, open_source
+from nescio.cli.options import Common, ManyOptions, RiskOptions
+from nescio.cli.sources import open_source
 from nescio.errors import UsageError
 from nescio.files import atomic_path, check_writable
+from nescio.launch import find_place
 from nescio.progress import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nescio.classifier import Classifier
+    from nescio.classifier import Classifier, Predictor
     from nescio.progress import Reporter
     from nescio.refusal import Decision, Rule
+    from nescio.scoring import Batch
 
 
 def predict(
@@ -38,6 +41,7 @@ def predict(
     max_plots: int = 100,
     samples_fixed: Annotated[bool, Parameter(negative="")] = False,
     network: str | None = None,
+    many: ManyOptions = ManyOptions(),  # noqa: B008 - frozen
     risk: RiskOptions = RiskOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
@@ -48,7 +52,7 @@ def predict(
     model
         The model file.
     sources
-        Image files, folders (searched through), .npz or IDX files, or named sets.
+        Image files, folders (searched through), .npz, IDX, .tar or .parquet files, or named sets.
     rule
         calibrated, none, or QUANTILE:THRESHOLD such as median:0.2. [the model's own]
     as_json
@@ -68,6 +72,11 @@ def predict(
     if not sources:
         raise UsageError("name at least one image, folder or data set to predict")
     check_risk(risk, () if rule is None else (rule,))
+    one = as_json or csv_file is not None or plot is not None
+    _check_many(many, one=one, device=common.device)
+    if many.out is not None:
+        opening = _Opening(model, network, rule, risk, common)
+        return _predict_many(opening, sources, many.out, many, adaptive=not samples_fixed)
     if csv_file is not None:
         check_writable(csv_file)
     reporter = make_reporter(quiet=common.quiet)
@@ -89,6 +98,82 @@ def predict(
         print_error(f"{run.first_failure}{several}; the other images were answered")
         return 2
     return 0
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """Which model is to be opened, and how."""
+
+    model: Path
+    network: str | None
+    rule: str | None
+    risk: RiskOptions
+    common: Common
+
+
+def _check_many(many: ManyOptions, *, one: bool, device: str) -> None:
+    """See that options fit each other; several processes refuse together, and one of them tells.
+
+    Raises:
+        UsageError: They do not.
+    """
+    several = find_place().size > 1
+    why = ""
+    if many.out is None and several:
+        why = "several processes write one result: name it with --out FILE"
+    elif many.out is None and (many.resume or many.force):
+        why = "--resume and --force belong to --out FILE: add it"
+    elif many.out is not None and one:
+        why = "--out writes one result: leave out --json, --csv and --plot"
+    elif many.resume and many.force:
+        why = "--resume goes on and --force begins anew: leave one of them out"
+    if not why:
+        return
+    if several:
+        from nescio.ranks import join_ranks, together
+
+        # None may end before the first one has said why: the launcher would end that, too.
+        with together(join_ranks(device)):
+            raise UsageError(why)
+    raise UsageError(why)
+
+
+def _predict_many(
+    opening: _Opening, sources: tuple[str, ...], out: Path, many: ManyOptions, *, adaptive: bool
+) -> int:
+    """Score any number of images into one file, by all processes of this job."""
+    from nescio.ranks import join_ranks, together
+    from nescio.scoring import Settings, score
+
+    common = opening.common
+    ranks = join_ranks(common.device)
+    device = common.device if ranks.size == 1 else str(ranks.place)
+    reporter = make_reporter(quiet=common.quiet or ranks.rank > 0)
+    with together(ranks):
+        check_writable(out)
+        classifier, rule = open_model(
+            opening.model,
+            opening.network,
+            opening.rule,
+            replace(common, device=device),
+            reporter,
+            risk=opening.risk,
+        )
+    settings = Settings(
+        rule, common.samples, adaptive, common.seed, resume=many.resume, force=many.force
+    )
+    result = score(classifier, sources, out, settings, ranks=ranks, reporter=reporter)
+    counts = result.counts
+    if ranks.rank == 0:
+        print_result(
+            f"{out}: {counts.images:,} images: {counts.answered:,} answered, "
+            f"{counts.ambiguous:,} refused as ambiguous, {counts.unfamiliar:,} as unfamiliar, "
+            f"{counts.unreadable:,} not readable"
+        )
+        if counts.unreadable:
+            several = f" and {counts.unreadable - 1:,} more" if counts.unreadable > 1 else ""
+            print_error(f"{result.first_error}{several}; the other images were answered")
+    return 2 if counts.unreadable else 0
 
 
 @dataclass(frozen=True)
@@ -126,12 +211,9 @@ class _Answer:
 
 
 def _csv_writer(file: TextIO, classes: tuple[str, ...]) -> csv.DictWriter[str]:
-    columns = ["image", "label", "accepted", "reason", "proposed", "samples", "error"]
-    columns += ["predictive_entropy", "expected_entropy", "mutual_information"]
-    columns += ["error_probability", "unfamiliarity", "familiarity", "nearest", "stage"]
-    columns += [f"probability {name}" for name in classes]
-    columns += [f"median {name}" for name in classes]
-    writer = csv.DictWriter(file, columns, restval="")
+    from nescio.scoring import table_columns
+
+    writer = csv.DictWriter(file, table_columns(classes), restval="")
     writer.writeheader()
     return writer
 
@@ -168,6 +250,13 @@ class _Run:
                         else:
                             yield _Answer(name, next(decisions))
 
+    @cached_property
+    def _predictor(self) -> Predictor:
+        """One for the whole run: what it draws, it keeps."""
+        from nescio.scoring import KEEP
+
+        return self.classifier.predictor(keep=KEEP)
+
     def _fail(self, error: str) -> None:
         self.first_failure = self.first_failure or error
         self.failures += 1
@@ -177,8 +266,8 @@ class _Run:
 
         images = ImageSet("", batch.images, None, ())
         if self.plot is None:
-            for decisions in self.classifier.stream_decisions(
-                images,
+            for decisions in self._predictor.stream_decisions(
+                self.classifier.prepare(images),
                 rule=self.rule,
                 samples=self.common.samples,
                 adaptive=self.adaptive,

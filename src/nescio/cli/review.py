@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from nescio.cli.console import make_reporter, print_error, print_result
 from nescio.cli.evaluate import open_model
 from nescio.cli.options import Common
-from nescio.cli.sources import Batch, Source, open_source
+from nescio.cli.sources import Source, open_source
 from nescio.errors import UsageError
 from nescio.files import check_output
 from nescio.progress import Part
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nescio.progress import Reporter
     from nescio.refusal import Rule
     from nescio.report import Question
+    from nescio.scoring import Batch
 
 
 def review(

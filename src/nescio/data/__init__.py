@@ -1,8 +1,9 @@
 """Data: images and labels from every form that the command line takes.
 
 Read in this order: :mod:`rows`, :mod:`ahead`, :mod:`images`, :mod:`features`,
-:mod:`preprocess`, :mod:`reading`, :mod:`augment`, :mod:`idx`, :mod:`npz`, :mod:`decode`,
-:mod:`store`, :mod:`encoded`, :mod:`streamed`, :mod:`folders`, :mod:`synthetic`,
+:mod:`preprocess`, :mod:`reading`, :mod:`augment`, :mod:`decode`, :mod:`store`, :mod:`encoded`,
+:mod:`streamed`, :mod:`raw`, :mod:`idx`, :mod:`npz`, :mod:`folders`, :mod:`shards`,
+:mod:`parquet`, :mod:`synthetic`,
 :mod:`patterns`, :mod:`outlines`, :mod:`shapes`, :mod:`corruptions`, :mod:`shifts`,
 :mod:`download`, :mod:`named`, :mod:`split`, :mod:`table`, :mod:`splitfile`, :mod:`duplicates`,
 :mod:`load`, :mod:`labels`.

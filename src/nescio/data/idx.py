@@ -9,8 +9,10 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +20,10 @@ from torch import Tensor
 
 from nescio.data.images import Dataset, ImageSet
 from nescio.data.preprocess import as_images
+from nescio.data.raw import RawImages
+from nescio.data.reading import MEMORY
 from nescio.errors import DataError
+from nescio.progress import SILENT, Reporter
 
 UNSIGNED_BYTE = 8
 IMAGES, LABELS = "-images-idx3-ubyte", "-labels-idx1-ubyte"
@@ -49,16 +54,49 @@ def read_idx(path: Path, *, compressed: bool | None = None) -> Tensor:
         DataError: The file is not IDX of unsigned bytes, or its length does not fit.
     """
     compressed = path.suffix == ".gz" if compressed is None else compressed
-    opener = gzip.open if compressed else open
+    with _opened(path, compressed=compressed) as file:
+        shape = _read_header(path, file.read(4), file)
+        content = _read_content(path, file, math.prod(shape))
+    return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(shape))
+
+
+def find_idx_images(path: Path) -> RawImages:
+    """Where the images of an IDX file lie, of which the header alone is read.
+
+    Raises:
+        DataError: It is not IDX of images, or, where it is not compressed, has another length
+            than its header promises.
+    """
+    compressed = path.suffix == ".gz"
+    with _opened(path, compressed=compressed) as file:
+        shape = _read_header(path, file.read(4), file)
+    if len(shape) != 3 or 0 in shape:
+        raise DataError(f"{path}: expected images (N, H, W), got shape {shape}")
+    offset = 4 + 4 * len(shape)
+    if not compressed and path.stat().st_size != offset + math.prod(shape):
+        raise DataError(
+            f"{path}: its header promises {math.prod(shape)} bytes, there are "
+            f"{path.stat().st_size - offset}; fetch it again"
+        )
+
+    @contextmanager
+    def opened() -> Iterator[IO[bytes]]:
+        with _opened(path, compressed=compressed) as file:
+            file.read(offset)
+            yield file
+
+    return RawImages(path, shape, np.dtype(np.uint8), None if compressed else offset, opened)
+
+
+@contextmanager
+def _opened(path: Path, *, compressed: bool) -> Iterator[IO[bytes]]:
     try:
-        with opener(path, "rb") as file:
-            shape = _read_header(path, file.read(4), file)
-            content = _read_content(path, file, math.prod(shape))
+        with gzip.open(path, "rb") if compressed else path.open("rb") as file:
+            yield file  # type: ignore[misc]
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{path}: a damaged gzip file ({error}); fetch it again or unpack it by hand"
         ) from error
-    return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(shape))
 
 
 def is_images_file(path: Path) -> bool:
@@ -71,28 +109,39 @@ def set_name(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(IMAGES)
 
 
-def read_idx_set(path: Path, name: str | None = None, classes: tuple[str, ...] = ()) -> ImageSet:
+def read_idx_set(
+    path: Path,
+    name: str | None = None,
+    classes: tuple[str, ...] = (),
+    *,
+    memory: int = MEMORY,
+    reporter: Reporter = SILENT,
+) -> ImageSet:
     """Read the images at ``path``, and the labels beside them if there are any.
 
     Args:
         path: ``NAME-images-idx3-ubyte``, perhaps with ``.gz``.
         name: What to call the set; ``NAME`` when ``None``.
         classes: The class names; ``0``, ``1``, ... when empty.
+        memory: Bytes of images that may be held in memory. More are mapped from the file or, where
+            that is compressed, from the cache folder.
+        reporter: Told where images are kept.
 
     Raises:
         DataError: A file is damaged, or the labels do not fit the images.
     """
     name = name or set_name(path)
-    raw = read_idx(path)
-    if raw.ndim != 3 or raw.numel() == 0:
-        raise DataError(f"{path}: expected images (N, H, W), got shape {tuple(raw.shape)}")
+    found = find_idx_images(path)
+    images = found.stack(reporter) if found.nbytes > memory else as_images(read_idx(path))
     labels = _read_labels(path)
     if labels is None:
-        return ImageSet(name, as_images(raw), None, ())
-    if labels.shape != (len(raw),):
-        raise DataError(f"{path}: {len(raw)} images need as many labels, got {tuple(labels.shape)}")
+        return ImageSet(name, images, None, ())
+    if labels.shape != (len(images),):
+        raise DataError(
+            f"{path}: {len(images)} images need as many labels, got {tuple(labels.shape)}"
+        )
     names = classes or tuple(str(i) for i in range(int(labels.max()) + 1))
-    return ImageSet(name, as_images(raw), labels.long(), names)
+    return ImageSet(name, images, labels.long(), names)
 
 
 def find_idx_pair(folder: Path) -> tuple[Path, Path] | None:

@@ -13,6 +13,7 @@ from nescio.data.idx import find_idx_pair, is_images_file, read_idx_folder, read
 from nescio.data.images import Dataset, ImageSet, Preprocessing
 from nescio.data.named import FOLDER_SETS, IDX_SETS, load_named
 from nescio.data.npz import read_npz
+from nescio.data.parquet import names_parquet, read_parquet
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt
 from nescio.data.reading import Reading
@@ -73,10 +74,10 @@ def load(
 
     Args:
         source: A name (``digits``, ``mnist``, ``noise:100``, ...), a folder, an
-            ``.npz``, an IDX file of images, WebDataset shards (``shards-{000..003}.tar``), or
-            ``hf:FOLDER`` of Hugging Face's ``save_to_disk``. A name wins over a path of that name;
-            write ``./mnist`` for the path. Or any of these and a shift of it:
-            ``mnist@blur:3``, see :mod:`nescio.data.shifts`.
+            ``.npz``, an IDX file of images, WebDataset shards (``shards-{000..003}.tar``), Parquet
+            (``part-*.parquet``), or ``hf:FOLDER`` of Hugging Face's ``save_to_disk``. A name wins
+            over a path of that name; write ``./mnist`` for the path. Or any of these and a shift
+            of it: ``mnist@blur:3``, see :mod:`nescio.data.shifts`.
         preprocessing: What to bring every image to; chosen from the data when ``None``.
         image_size: Choose a square of this side, or ``(H, W)``.
         labelled: ``False`` where labels and a second class are not needed: for
@@ -121,21 +122,27 @@ def _load(source: str | Path, reading: Reading, seed: int, reporter: Reporter) -
     name, _, count = text.partition(":")
     if name in COUNTS:
         return _make(name, count, reading, seed, reporter)
-    if text == "digits":
-        dataset = digits()
-    elif text in IDX_SETS or text in FOLDER_SETS:
-        if reading.labelled and text in FOLDER_SETS:
-            raise UsageError(f"{text} is an out-of-distribution set: use it with --ood")
-        dataset = load_named(text, reading, reporter=reporter)
-    elif text.startswith(PREFIX):
-        dataset = read_saved(Path(text.removeprefix(PREFIX)), reading, reporter)
-    elif names_shards(text):
-        dataset = read_shards(text, reading, reporter)
-    else:
-        dataset = _load_path(Path(source), reading, reporter)
+    dataset = _read(text, reading, reporter)
     if reading.labelled:
         _require_classes(dataset)
     return _adapt(dataset, reading)
+
+
+def _read(text: str, reading: Reading, reporter: Reporter) -> Dataset:
+    """What a name or a path stands for, as it is."""
+    if text == "digits":
+        return digits()
+    if text in IDX_SETS or text in FOLDER_SETS:
+        if reading.labelled and text in FOLDER_SETS:
+            raise UsageError(f"{text} is an out-of-distribution set: use it with --ood")
+        return load_named(text, reading, reporter=reporter)
+    if text.startswith(PREFIX):
+        return read_saved(Path(text.removeprefix(PREFIX)), reading, reporter)
+    if names_shards(text):
+        return read_shards(text, reading, reporter)
+    if names_parquet(text):
+        return read_parquet(text, reading, reporter)
+    return _load_path(Path(text), reading, reporter)
 
 
 def all_images(dataset: Dataset) -> ImageSet:
@@ -167,12 +174,13 @@ def _load_path(path: Path, reading: Reading, reporter: Reporter) -> Dataset:
         hint = f"; did you mean {near[0]!r}?" if near else f" (names: {', '.join(NAMES)})"
         raise DataError(f"{path}: no such file or folder, and no data set of that name{hint}")
     if path.name.endswith(".npz"):
-        images = read_npz(path)
+        images = read_npz(path, memory=reading.memory, reporter=reporter)
     elif is_images_file(path):
-        images = read_idx_set(path)
+        images = read_idx_set(path, memory=reading.memory, reporter=reporter)
     else:
         raise DataError(
-            f"{path}: expected a folder, an .npz, or an IDX file named NAME-images-idx3-ubyte[.gz]"
+            f"{path}: expected a folder, an .npz, .tar or .parquet, or an IDX file named "
+            "NAME-images-idx3-ubyte[.gz]"
         )
     return Dataset(images.name, images)
 

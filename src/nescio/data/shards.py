@@ -36,6 +36,9 @@ LARGEST_LABEL = 1 << 20
 LARGEST_IMAGE = 1 << 29
 """Bytes of one encoded image."""
 
+TAR_ERRORS = (tarfile.TarError, EOFError, OverflowError, OSError, ValueError)
+"""How a file that is no tar shows, or one that is damaged."""
+
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 """``{000..003}`` or ``{a,b}``."""
 
@@ -59,7 +62,7 @@ def read_shards(pattern: str, reading: Reading, reporter: Reporter = SILENT) -> 
         UnreadableImage: An image cannot be decoded, and none may be skipped.
     """
     shards = expand(pattern)
-    records: list[_Record] = []
+    records: list[Record] = []
     states: list[_State] = []
     skipped = 0
     with reporter.task("looking through shards", len(shards), "shards") as task:
@@ -75,9 +78,15 @@ def read_shards(pattern: str, reading: Reading, reporter: Reporter = SILENT) -> 
         reporter.note(f"{pattern}: {skipped} members are neither images nor labels of any")
     name = re.sub(r"[-_.]+$", "", RANGE.sub("", Path(pattern).name.removesuffix(".tar")))
     name = re.sub(r"[-_.*?\[\]]+$", "", name) or "shards"
-    labels, classes = _number(pattern, records, reading)
+    labels, classes = number_labels(
+        pattern,
+        [record.label for record in records],
+        [repr(record.name) for record in records],
+        reading,
+        'put one beside it, as KEY.cls or as "label" in KEY.json',
+    )
     tell_alike(name, classes, reporter)
-    images = _Members(tuple(shards), tuple(states), tuple(records))
+    images = Members(tuple(shards), tuple(states), tuple(records))
     shaped = choose_shape(images, reading, reporter)
     return Dataset(
         name,
@@ -134,7 +143,7 @@ def _ranges(pattern: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Record:
+class Record:
     """An image in a shard, and what its label is.
 
     Attributes:
@@ -161,12 +170,12 @@ def _state(found: os.stat_result) -> _State:
 
 
 @dataclass(frozen=True)
-class _Members:
+class Members:
     """The images of all shards, which are opened for each: processes and threads share nothing."""
 
     shards: tuple[Path, ...]
     states: tuple[_State, ...]
-    records: tuple[_Record, ...]
+    records: tuple[Record, ...]
     names: Sequence[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -212,7 +221,7 @@ class _Members:
         return [record.shard for record in self.records]
 
 
-def _look_through(shard: Path, number: int) -> tuple[list[_Record], int]:
+def _look_through(shard: Path, number: int) -> tuple[list[Record], int]:
     """The images of a shard with their labels, and how many members are neither."""
     found = _Found(shard, number)
     try:
@@ -220,8 +229,10 @@ def _look_through(shard: Path, number: int) -> tuple[list[_Record], int]:
             for member in archive:
                 if not member.isdir():
                     found.add(archive, member)
-            _check_end(shard, archive.offset)
-    except (tarfile.TarError, EOFError, OverflowError, OSError, ValueError) as error:
+            broken = _check_end(shard, archive.offset)
+            if broken is not None:
+                raise DataError(broken)
+    except TAR_ERRORS as error:
         if isinstance(error, DataError):
             raise
         why = " ".join(str(error).split())
@@ -229,31 +240,75 @@ def _look_through(shard: Path, number: int) -> tuple[list[_Record], int]:
     return found.records(), found.skipped + len(found.labels.keys() - found.images.keys())
 
 
-def _check_end(shard: Path, offset: int) -> None:
+def _check_end(shard: Path, offset: int) -> str | None:
     """``tarfile`` takes whatever is no header for the end; images behind it would be lost unsaid.
 
     Args:
         shard: Its path.
         offset: Where the last member ends.
 
-    Raises:
-        DataError: There is no mark of the end, or something behind it.
+    Returns:
+        What is wrong: there is no mark of the end, or something behind it.
     """
     with shard.open("rb") as file:
         file.seek(offset)
         mark = file.read(tarfile.BLOCKSIZE)
         if len(mark) < tarfile.BLOCKSIZE:
-            raise DataError(
-                f"{shard}: it was cut off, the mark of its end is missing; fetch it again"
-            )
+            return f"{shard}: it was cut off, the mark of its end is missing; fetch it again"
         if any(mark):
-            raise DataError(f"{shard}: it is damaged at byte {offset:,}; fetch it again")
+            return f"{shard}: it is damaged at byte {offset:,}; fetch it again"
         while rest := file.read(1 << 20):
             if any(rest):
-                raise DataError(
+                return (
                     f"{shard}: something follows behind its end, as where tar files were joined by "
                     "cat; join them by tar --concatenate, or keep them apart"
                 )
+    return None
+
+
+def list_members(shard: Path) -> tuple[Members, tuple[str, str] | None]:
+    """The images of one shard as they stand in it, labelled or not, up to where it ends.
+
+    Args:
+        shard: The file.
+
+    Returns:
+        The images; and what cannot be read of a shard that is cut off or damaged: its name, and
+        why.
+    """
+    records: list[Record] = []
+    end: tuple[str, str] | None = None
+    state = (0, 0, 0)
+    try:
+        found = shard.stat()
+        state, length = _state(found), found.st_size
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                name = f"{shard.name}/{member.name}"
+                if member.offset_data + member.size > length and not member.issparse():
+                    end = name, f"{shard}: it ends within {member.name!r}; fetch it again"
+                    break
+                if _is_image(member):
+                    records.append(Record(0, member.name, member.offset_data, member.size))
+            else:
+                broken = _check_end(shard, archive.offset)
+                end = None if broken is None else (str(shard), broken)
+    except TAR_ERRORS as error:
+        why = " ".join(str(error).split())
+        what = (
+            "damaged or cut off after what was read"
+            if records
+            else "not a readable tar file, uncompressed"
+        )
+        end = str(shard), f"{shard}: {what} ({why})"
+    return Members((shard,), (state,), tuple(records)), end
+
+
+def _is_image(member: tarfile.TarInfo) -> bool:
+    """Whether a member is an image: links, devices and holes are never followed."""
+    key, ending = _key(member.name)
+    hidden = any(is_hidden(part) for part in PurePosixPath(key).parts if part != ".")
+    return member.isreg() and not member.issparse() and not hidden and f".{ending}" in SUFFIXES
 
 
 class _Found:
@@ -262,7 +317,7 @@ class _Found:
     def __init__(self, shard: Path, number: int) -> None:
         self.shard, self.number = shard, number
         self.length = shard.stat().st_size
-        self.images: dict[str, _Record] = {}
+        self.images: dict[str, Record] = {}
         self.labels: dict[str, str] = {}
         self.skipped = 0
 
@@ -287,9 +342,9 @@ class _Found:
             raise DataError(f"{self.shard}: two images have the key {key!r}")
         if member.offset_data + member.size > self.length:
             raise DataError(f"{self.shard}: it ends within {member.name!r}; fetch it again")
-        self.images[key] = _Record(self.number, member.name, member.offset_data, member.size)
+        self.images[key] = Record(self.number, member.name, member.offset_data, member.size)
 
-    def records(self) -> list[_Record]:
+    def records(self) -> list[Record]:
         """The images with their labels, wherever in the shard these stood."""
         return [replace(record, label=self.labels.get(key)) for key, record in self.images.items()]
 
@@ -322,23 +377,34 @@ def _label(
     return str(value)
 
 
-def _number(
-    pattern: str, records: Sequence[_Record], reading: Reading
+def number_labels(
+    source: str,
+    labels: Sequence[str | None],
+    names: Sequence[str],
+    reading: Reading,
+    mend: str,
 ) -> tuple[list[int] | None, tuple[str, ...]]:
-    """The labels as indices, and the class names."""
-    without = next((record for record in records if record.label is None), None)
-    if without is not None:
+    """The labels as indices, and the class names: those of numbers, or names in natural order.
+
+    Args:
+        source: What they come from, for errors.
+        labels: Of each image, as they are written; ``None`` where there is none.
+        names: Of the images, for errors.
+        reading: Whether labels are needed.
+        mend: What to do where one is missing.
+
+    Raises:
+        DataError: Labels are needed and one is missing; or one is no class number.
+    """
+    if None in labels:
         if reading.labelled:
-            raise DataError(
-                f"{pattern}: {without.name!r} has no label; put one beside it, as KEY.cls or "
-                'as "label" in KEY.json'
-            )
+            raise DataError(f"{source}: {names[labels.index(None)]} has no label; {mend}")
         return None, ()
-    given = [record.label for record in records if record.label is not None]
+    given = [label for label in labels if label is not None]
     if all(re.fullmatch(r"-?\d{1,9}", label) for label in given):
         numbers = [int(label) for label in given]
         if not 0 <= min(numbers) <= max(numbers) < MOST_CLASSES:
-            raise DataError(f"{pattern}: class numbers must be from 0 to {MOST_CLASSES - 1:,}")
+            raise DataError(f"{source}: class numbers must be from 0 to {MOST_CLASSES - 1:,}")
         return numbers, tuple(str(i) for i in range(max(numbers) + 1))
     classes = sorted(set(given), key=natural_key)
     place = {name: i for i, name in enumerate(classes)}

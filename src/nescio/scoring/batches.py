@@ -1,0 +1,68 @@
+"""Images that go through the networks together, and those that could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nescio.data import Preprocessing, Stack, read_images
+from nescio.data.folders import SUFFIXES
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that go through the networks together, and those that could not be read.
+
+    Attributes:
+        names: Of all images, in input order.
+        errors: Why an image could not be read, by its place in ``names``.
+        images: ``(n, K, H, W)`` uint8, those that could, in order.
+        actual: The true label of each name, where known; empty where nobody asked.
+        files: Where each was read from; empty for a data set.
+    """
+
+    names: Sequence[str]
+    errors: Mapping[int, str]
+    images: Stack
+    actual: Sequence[str | None] = ()
+    files: Sequence[Path] = ()
+
+    @property
+    def readable(self) -> list[int]:
+        """The place in ``names`` of each image."""
+        return [place for place in range(len(self.names)) if place not in self.errors]
+
+
+def batch_of_files(
+    files: Sequence[Path], preprocessing: Preprocessing, classes: Sequence[str] = ()
+) -> Batch:
+    """Read image files; a file's folder is its label where it is named as a class.
+
+    Args:
+        files: The files.
+        preprocessing: What every image is brought to.
+        classes: The names of the classes.
+    """
+    result = read_images(files, preprocessing)
+    known = set(classes)
+    return Batch(
+        names=[str(file) for file in files],
+        errors={failure.index: failure.error for failure in result.failures},
+        images=result.images,
+        actual=[file.parent.name if file.parent.name in known else None for file in files],
+        files=files,
+    )
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether to read this path as one image: any file that is not a data set.
+
+    A file that is not there is an image that cannot be read, if it is named as one: the others are
+    still answered.
+    """
+    name = path.name.lower()
+    if not path.exists():
+        return path.suffix.lower() in SUFFIXES
+    holds_many = name.endswith((".npz", ".tar", ".parquet")) or "-ubyte" in name
+    return path.is_file() and not holds_many
