@@ -10,7 +10,7 @@ import torch
 from scoring_support import png, write_parquet
 from tests_support import CLASSES, stripes
 
-from nescio.data import Reading, Rows, load, read_all
+from nescio.data import Reading, Rows, load, read_ahead, read_all, shuffled
 from nescio.errors import DataError, UnreadableImage, UsageError
 
 IMAGES = stripes(25, 0)
@@ -51,6 +51,20 @@ def test_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     kept = load(path, reading=Reading(memory=0)).train
     assert isinstance(kept.images, Rows)
     assert kept.fingerprint() == load(path).train.fingerprint()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_streamed(tmp_path: Path, workers: int) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"image": CONTENT, "label": LABELS}, rows=6)
+    reading = Reading(stream=True, workers=workers, shuffle_buffer=4)
+    lazy = load(path, reading=reading).train
+    assert lazy.fingerprint() == load(path).train.fingerprint()
+    order = shuffled(lazy.images, torch.Generator().manual_seed(0))
+    # Row groups lie together, so their images stay near each other.
+    assert sorted(order.tolist()) == list(range(25))
+    assert len({int(place) // 6 for place in order[:6]}) <= 3
+    read = torch.cat(list(read_ahead(lazy.images, order.split(10))))
+    assert torch.equal(read, IMAGES.images[order])
 
 
 def test_what_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

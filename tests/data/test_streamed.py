@@ -67,9 +67,9 @@ def test_hashes_and_fingerprint_take_one_reading(
     opened: list[int] = []
     from nescio.data import shards
 
-    original = shards._Members.open
+    original = shards.Members.open
     monkeypatch.setattr(
-        shards._Members, "open", lambda self, index: opened.append(index) or original(self, index)
+        shards.Members, "open", lambda self, index: opened.append(index) or original(self, index)
     )
     reading = Reading(stream=True, image_size=6, colour="grey")
     dataset = load(pattern, reading=reading)

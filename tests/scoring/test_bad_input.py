@@ -155,8 +155,8 @@ def test_bad_images_are_rows(
     [
         (512 + 300, ["0.png"], "it ends within '0.png'"),
         (1024 + 512 + 20, ["0.png", "1.png"], "it ends within '1.png'"),
-        (1024 + 100, ["0.png", ""], "damaged or cut off after what was read"),
-        (2048, ["0.png", "1.png", ""], "damaged or cut off after what was read"),
+        (1024 + 100, ["0.png", ""], "it was cut off, the mark of its end is missing"),
+        (2048, ["0.png", "1.png", ""], "it was cut off, the mark of its end is missing"),
         (100, [""], "not a readable tar file, uncompressed"),
     ],
 )
