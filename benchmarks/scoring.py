@@ -235,6 +235,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--kill", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--key", default="runs", help="under which name figures are written")
     parser.add_argument("--folder", type=Path, help="where images and results lie; a temporary one")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
@@ -254,14 +255,15 @@ def main() -> None:
             "image_bytes": images.stat().st_size,
         }
         runs = []
-        for processes in options.processes:
-            out = folder / f"whole-{processes}.jsonl"
+        results = set()
+        for number, processes in enumerate(options.processes):
+            out = folder / f"whole-{number}.jsonl"
             runs.append(measure(arguments, out, options.images, processes))
             print(json.dumps(runs[-1]), flush=True)
             if not each_once(out, options.images):
                 raise SystemExit("an image is missing, or there twice")
-        results = {digest(folder / f"whole-{processes}.jsonl") for processes in options.processes}
-        found["same_result"] = len(results) == 1
+            results.add(digest(out))
+            out.unlink()
         if options.kill:
             processes = options.processes[-1]
             out = folder / "killed.jsonl"
@@ -283,7 +285,7 @@ def main() -> None:
             }
             print(json.dumps({k: v for k, v in found["kills"].items() if k != "killed"}))
         else:
-            found["runs"] = runs
+            found[options.key] = {"runs": runs, "same_result": len(results) == 1}
         options.out.write_text(json.dumps(found, indent=2) + "\n")
 
 
