@@ -1,16 +1,18 @@
 """Two processes against one: the same posterior, and how much faster.
 
     python benchmarks/ranks.py same [--data digits]
-    python benchmarks/ranks.py speed [--data mnist] [--images 12800] [--rounds 3]
-    python benchmarks/ranks.py parts [--data mnist] [--rounds 3]
+    python benchmarks/ranks.py speed [--data mnist] [--rounds 25]
+    python benchmarks/ranks.py parts [--data mnist] [--rounds 25]
 
 ``same`` trains one network from the same initial weights on the same split: with one process and
 two seeds, with two processes and two seeds. Differences between one process and two are held
 against those between two seeds of one process: of means (in units of the posterior scale), of
 scales, of the ELBO and of the figures of an evaluation.
 
-``speed`` times steps of training and the scoring of images, one thread a process, in turns: one
-process, two. The efficiency of two is half their speed over that of one.
+``speed`` times steps of training, one thread a process: ten by process 0 alone while the other
+waits, ten by each for itself on half the batch, ten by both together, and so on in turns. The
+efficiency of two is half their speed over that of one, in the same round, and the median counts;
+that of processes apart, which exchange nothing, is what the machine allows.
 
 ``parts`` measures what a step is made of, for the model of docs/scale.md: the time of a step
 of one process by the images in it, and of a sum over two processes by its bytes. All write their
@@ -26,8 +28,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +38,11 @@ from safetensors.torch import save_file
 
 import nescio
 from nescio.data import ImageSet, suitable_augmentation
-from nescio.inference import Job, fit_posterior
-from nescio.network import NetworkSpec, build
-from nescio.ranks import join_ranks
+from nescio.inference import Job
+from nescio.inference.learner import mean_field
+from nescio.inference.run import Run
+from nescio.network import NetworkSpec, build, lay_out
+from nescio.ranks import SOLO, join_ranks
 
 RESULTS = Path(__file__).parents[1] / "docs" / "ranks.json"
 
@@ -50,8 +54,8 @@ def command(processes: int, *arguments: object) -> list[str]:
     return [*(run if processes > 1 else [sys.executable]), *map(str, arguments)]
 
 
-def run(processes: int, *arguments: object, threads: int = 1) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+def run(processes: int, *arguments: object) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(
         command(processes, *arguments), check=True, env=environment, stderr=subprocess.DEVNULL
     )
@@ -121,28 +125,66 @@ def distance(one: nescio.Classifier, other: nescio.Classifier) -> dict[str, floa
     }
 
 
-def work(arguments: argparse.Namespace) -> None:
-    """Two passes of training in this process's job; the second is timed."""
-    torch.set_num_threads(arguments.threads)
-    ranks = join_ranks("cpu")
+def some_images(arguments: argparse.Namespace, count: int) -> ImageSet:
     data = nescio.load(arguments.data).train
-    count = min(arguments.images, len(data))
-    some = ImageSet(data.name, data.images[:count], data.require_labels()[:count], data.classes)
-    recipe = replace(nescio.DEFAULT, epochs=2, minimum_steps=0, augment=arguments.augment)
+    labels = data.require_labels()[:count]
+    return ImageSet(data.name, data.images[:count], labels, data.classes)
+
+
+def run_of(arguments: argparse.Namespace, images: ImageSet, ranks: Any) -> Run:
+    """A training that is about to make its first step."""
+    recipe = replace(nescio.DEFAULT, epochs=1000, minimum_steps=0, augment=arguments.augment)
     recipe = replace(recipe, random=arguments.random, batch_size=arguments.batch_size)
-    network = build(NetworkSpec("cnn", data.preprocessing.shape, len(data.classes)), 0)
-    sent = Counted(ranks)
-    job = Job(network, some, recipe, ranks=sent)
-    fit = fit_posterior(job)
-    steps = sum(recipe.steps_per_epoch(count) for _ in fit.history)
+    network = build(NetworkSpec("cnn", images.preprocessing.shape, len(images.classes)), 0)
+    return Run(Job(lay_out(network), images, recipe, ranks=ranks), mean_field)
+
+
+def timed(run: Run, steps: int) -> float:
+    """Seconds that so many steps take."""
+    batches = list(islice(run._batches(0), steps))
+    start = time.perf_counter()
+    for batch in batches:
+        run._step(batch)
+    return time.perf_counter() - start
+
+
+def work(arguments: argparse.Namespace) -> None:
+    """Steps of process 0 alone, of all apart, and of all together, in turns."""
+    torch.set_num_threads(1)
+    ranks = Counted(join_ranks("cpu"))
+    images = some_images(arguments, arguments.steps * arguments.batch_size)
+    shared = run_of(arguments, images, ranks)
+    alone = run_of(arguments, images, SOLO) if ranks.rank == 0 else None
+    arguments.batch_size //= ranks.size
+    apart = run_of(arguments, images, SOLO)
+    taken: list[tuple[float, float, float]] = []
+    for number in range(arguments.rounds + 1):
+        one = 0.0 if alone is None else timed(alone, arguments.steps)
+        ranks.wait()  # the others were idle until here
+        start = time.perf_counter()
+        timed(apart, arguments.steps)
+        ranks.wait()
+        both = time.perf_counter() - start
+        ranks.bytes, ranks.seconds = 0, 0.0
+        all_ = timed(shared, arguments.steps)
+        if number:  # the first round warms up
+            taken.append((one, both, all_))
+        ranks.wait()
     if ranks.rank == 0:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        efficiencies = [one / (ranks.size * all_) for one, _, all_ in taken]
+        ceilings = [one / (ranks.size * both) for one, both, _ in taken]
+        done = len(images)
         found = {
-            "seconds": fit.history[-1].seconds,
-            "images": count,
-            "peak_bytes": peak,
-            "bytes_a_step": sent.bytes / steps,
-            "waited_a_step": sent.seconds / steps,
+            "images_a_second_alone": done / statistics.median(one for one, _, _ in taken),
+            "images_a_second_apart": done / statistics.median(both for _, both, _ in taken),
+            "images_a_second": done / statistics.median(all_ for _, _, all_ in taken),
+            "efficiency": statistics.median(efficiencies),
+            "efficiency_quartiles": statistics.quantiles(efficiencies, n=4)[::2],
+            "efficiency_apart": statistics.median(ceilings),
+            "efficiency_apart_quartiles": statistics.quantiles(ceilings, n=4)[::2],
+            "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+            "bytes_a_step": ranks.bytes / arguments.steps,
+            "milliseconds_in_sums_a_step": 1e3 * ranks.seconds / arguments.steps,
         }
         arguments.out.write_text(json.dumps(found))
 
@@ -164,49 +206,42 @@ class Counted:
 
 
 def speed(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Steps of training by one process and by more, in turns."""
-    cases = {
-        "head random, batches of 128": ["--random", "head", "--batch-size", 128],
-        "head random, batches of 512": ["--random", "head", "--batch-size", 512],
-        "all random, batches of 128": ["--random", "all", "--batch-size", 128],
-    }
-    ways = [(1, 1), (2, 1), (1, 2)]
-    ways += [(n, 1) for n in (4, 8, 16) if n <= (os.cpu_count() or 1)]
+    """Steps of training by one process and by more."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "found.json"
-        for case, options in cases.items():
-            runs: dict[tuple[int, int], list[dict[str, float]]] = {way: [] for way in ways}
-            for _ in range(arguments.rounds):
-                for processes, threads in ways:
-                    own = [__file__, "work", "--out", out, "--data", arguments.data]
-                    own += ["--images", arguments.images, "--threads", threads, *options]
-                    run(processes, *own, threads=threads)
-                    runs[processes, threads].append(json.loads(out.read_text()))
-            found[case] = {f"{p} x {t}": table(runs[p, t], p * t, runs[1, 1]) for p, t in ways}
-            print(case, json.dumps(found[case], indent=1), flush=True)
+        for random, size in (("head", 128), ("head", 512), ("all", 128), ("all", 512)):
+            for processes in [n for n in (2, 4, 8, 16) if n <= (os.cpu_count() or 1)]:
+                own = [__file__, "work", "--out", out, "--data", arguments.data]
+                own += ["--random", random, "--batch-size", size, "--rounds", arguments.rounds]
+                run(processes, *own, "--steps", max(2, 1280 // size))
+                case = f"{random} random, batches of {size}, {processes} processes"
+                found[case] = json.loads(out.read_text())
+                print(case, json.dumps(found[case], indent=1), flush=True)
     return {"data": arguments.data, "rounds": arguments.rounds, "cases": found}
 
 
 def parts(arguments: argparse.Namespace) -> dict[str, Any]:
     """The time of a step by its images, and of a sum by its bytes; medians over rounds."""
+    torch.set_num_threads(1)
+    sizes = (16, 32, 64, 128, 256, 512)
     steps: dict[str, dict[str, float]] = {}
+    for arguments.random in ("head", "all"):
+        runs = {}
+        for arguments.batch_size in sizes:
+            runs[arguments.batch_size] = run_of(arguments, some_images(arguments, 2048), SOLO)
+        taken: dict[int, list[float]] = {size: [] for size in sizes}
+        for _ in range(arguments.rounds):
+            for size, one in runs.items():
+                count = max(2, 256 // size)
+                taken[size].append(timed(one, count) / count)
+        steps[arguments.random] = {str(n): 1e3 * statistics.median(t) for n, t in taken.items()}
+        print(arguments.random, steps[arguments.random], flush=True)
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "found.json"
-        for random in ("head", "all"):
-            taken: dict[int, list[float]] = {size: [] for size in (16, 32, 64, 128, 256, 512)}
-            for _ in range(arguments.rounds):
-                for size, times in taken.items():
-                    count = max(1600, 10 * size)
-                    own = [__file__, "work", "--out", out, "--data", arguments.data]
-                    run(1, *own, "--images", count, "--random", random, "--batch-size", size)
-                    found = json.loads(out.read_text())
-                    times.append(found["seconds"] / -(-count // size))
-            steps[random] = {str(n): 1e3 * statistics.median(t) for n, t in taken.items()}
-            print(random, steps[random], flush=True)
         run(2, __file__, "sums", "--out", out)
-        sums = json.loads(out.read_text())
-    return {"milliseconds_a_step_by_images": steps, "milliseconds_a_sum_by_bytes": sums}
+        found = json.loads(out.read_text())
+    return {"milliseconds_a_step_by_images": steps, "milliseconds_a_sum_by_bytes": found}
 
 
 def sums(arguments: argparse.Namespace) -> None:
@@ -227,32 +262,16 @@ def sums(arguments: argparse.Namespace) -> None:
         arguments.out.write_text(json.dumps(found))
 
 
-def table(
-    runs: Sequence[dict[str, float]], cores: int, alone: Sequence[dict[str, float]]
-) -> dict[str, Any]:
-    """Medians over rounds, and the efficiency round by round."""
-    ratios = [b["seconds"] / (cores * a["seconds"]) for a, b in zip(runs, alone, strict=True)]
-    return {
-        "images_a_second": statistics.median(r["images"] / r["seconds"] for r in runs),
-        "efficiency": statistics.median(ratios),
-        "efficiencies": [round(ratio, 3) for ratio in ratios],
-        "peak_megabytes": statistics.median(r["peak_bytes"] for r in runs) / 1e6,
-        "bytes_a_step": statistics.median(r["bytes_a_step"] for r in runs),
-        "milliseconds_in_sums_a_step": 1e3 * statistics.median(r["waited_a_step"] for r in runs),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("same", "speed", "parts", "work", "sums"))
     parser.add_argument("--data")
-    parser.add_argument("--images", type=int, default=12_800)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--effort", default="normal")
     parser.add_argument("--random", default="head")
     parser.add_argument("--augment", default="auto")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     arguments.data = arguments.data or ("digits" if arguments.what == "same" else "mnist")
