@@ -31,6 +31,8 @@ from nescio.inference import Checkpoints
 from nescio.progress import SILENT, Task
 from nescio.ranks import join_ranks
 
+RESULTS = Path(__file__).parents[1] / "docs" / "kills.json"
+
 MINUTES = 0.05
 """Within a pass a checkpoint is due after three seconds."""
 
@@ -220,6 +222,10 @@ def main() -> int:
         return 0
     found = supervise(arguments)
     print(json.dumps(found))
+    runs = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
+    others = [run for run in runs if run["processes"] != arguments.processes]
+    runs = sorted([*others, found], key=lambda run: run["processes"])
+    RESULTS.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
     kept = all(found["bit_equal"]) and all(n <= found["steps_a_pass"] for n in found["steps_lost"])
     return 0 if kept else 1
 
