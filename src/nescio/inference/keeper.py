@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from nescio.data import Stack
 from nescio.inference.checkpoint import Checkpoints, Saved, write_or_tell
 from nescio.inference.fitted import Epoch
+from nescio.inference.learner import Learner
+from nescio.inference.parts import Parts
 from nescio.inference.saving import (
     copy_all,
     from_bytes,
@@ -25,10 +28,40 @@ from nescio.inference.saving import (
     unpack_optimiser,
     unpack_scheduler,
 )
+from nescio.progress import Reporter
 from nescio.ranks import gather_bytes, together
 
-if TYPE_CHECKING:
-    from nescio.inference.run import Begun, Run
+
+@dataclass(frozen=True)
+class Begun:
+    """A pass that is under way.
+
+    Attributes:
+        steps: How many steps of it are made.
+        totals: ``(4,)``: the sums over them of loss, log-likelihood, KL and images.
+        seconds: How long they took.
+    """
+
+    steps: int
+    totals: Tensor
+    seconds: float = 0.0
+
+
+class Kept(Protocol):
+    """What of a run is kept: all that its later steps hang on."""
+
+    network: nn.Module
+    images: Stack
+    parts: Parts
+    learner: Learner
+    optimisers: list[torch.optim.Optimizer]
+    schedulers: list[torch.optim.lr_scheduler.OneCycleLR | None]
+    shuffler: torch.Generator
+    reporter: Reporter
+
+    def trained(self) -> list[Tensor]:
+        """All that training changes, in an order that stays."""
+        ...
 
 
 class Keeper:
@@ -44,7 +77,7 @@ class Keeper:
     """
 
     def __init__(
-        self, run: Run, checkpoints: Checkpoints | None, streams: Sequence[torch.Generator]
+        self, run: Kept, checkpoints: Checkpoints | None, streams: Sequence[torch.Generator]
     ) -> None:
         self._run, self._checkpoints, self._streams = run, checkpoints, streams
         self._ranks = run.parts.ranks
@@ -140,7 +173,7 @@ class Keeper:
         run.learner.restore(under(own, "learner"))
         set_random_state(under(own, "random"), run.images.device)
 
-    def progress(self, saved: Saved) -> tuple[int, Tensor, float]:
-        """Steps, totals and seconds of the pass that a checkpoint is within."""
+    def progress(self, saved: Saved) -> Begun:
+        """The pass that a checkpoint is within."""
         totals = saved.tensors["begun/totals"].to(self._run.images.device)
-        return int(saved.numbers["steps"]), totals, float(saved.tensors["begun/seconds"])
+        return Begun(int(saved.numbers["steps"]), totals, float(saved.tensors["begun/seconds"]))

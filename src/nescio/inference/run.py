@@ -20,7 +20,7 @@ from nescio.inference.engine import EngineOptions
 from nescio.inference.estimators import Estimator, suitable_estimator
 from nescio.inference.fitted import Epoch, Fit
 from nescio.inference.job import Job
-from nescio.inference.keeper import Keeper
+from nescio.inference.keeper import Begun, Keeper
 from nescio.inference.learner import Learner, LearnerOf, Terms
 from nescio.inference.model import random_parameters
 from nescio.inference.parts import Parts
@@ -48,21 +48,6 @@ class State:
     history: tuple[Epoch, ...]
     tensors: list[Tensor]
     guide: Posterior
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A pass that is under way.
-
-    Attributes:
-        steps: How many steps of it are made.
-        totals: ``(4,)``: the sums over them of loss, log-likelihood, KL and images.
-        seconds: How long they took.
-    """
-
-    steps: int
-    totals: Tensor
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +133,7 @@ class Run:
         kept, begun = self._state(history), self._fresh()
         if within is not None:
             self.keeper.restore(within)
-            begun = Begun(*self.keeper.progress(within))
+            begun = self.keeper.progress(within)
         if complete is not None or within is not None:
             self.reporter.note(
                 f"training goes on after pass {len(history)}"

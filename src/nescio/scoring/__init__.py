@@ -1,6 +1,6 @@
 """Scoring: answers for any number of images, by one process or several, into one file.
 
-Read in this order: :mod:`batches`, :mod:`sources`, :mod:`answers`, :mod:`formats`,
+Read in this order: :mod:`batches`, :mod:`sources`, :mod:`answers`, :mod:`writing`, :mod:`formats`,
 :mod:`parquet`, :mod:`parts`, :mod:`run`.
 """
 

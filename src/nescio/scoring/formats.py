@@ -1,4 +1,4 @@
-"""The forms of a result: how answers are written, and parts are joined."""
+"""The forms of a result by the name of its file; those that are lines of text."""
 
 from __future__ import annotations
 
@@ -6,53 +6,18 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
-from nescio.errors import DataError, UsageError
+from nescio.errors import UsageError
 from nescio.scoring.answers import Answers, json_lines, table_columns, table_rows
+from nescio.scoring.parquet import Parquet
+from nescio.scoring.writing import Format, Writer, check_count
 
 AS_IT_IS = "surrogateescape"
 """Names of files may be no text at all; they are written as they are."""
-
-
-class Writer(Protocol):
-    """Writes answers into one part."""
-
-    def write(self, answers: Answers) -> None:
-        """Add answers, in order."""
-        ...
-
-
-class Format(Protocol):
-    """How answers lie in a file."""
-
-    @property
-    def suffix(self) -> str:
-        """How its files end."""
-        ...
-
-    def writer(self, part: Path) -> AbstractContextManager[Writer]:
-        """What writes a part."""
-        ...
-
-    def join(self, parts: Sequence[tuple[Path, int]], out: Path) -> None:
-        """Write parts into one file, in order.
-
-        Args:
-            parts: Each with how many answers it must have.
-            out: The file.
-
-        Raises:
-            DataError: One has another number of answers.
-        """
-        ...
-
-    def first_error(self, part: Path) -> str:
-        """The first error in a part that has one."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -143,8 +108,6 @@ def choose_format(out: Path, classes: tuple[str, ...]) -> Format:
         case ".csv":
             return Csv(classes)
         case ".parquet":
-            from nescio.scoring.parquet import Parquet
-
             return Parquet.of(classes, str(out))
     raise UsageError(f"{out}: --out takes a file named .csv, .jsonl or .parquet")
 
@@ -167,12 +130,3 @@ def _count_rows(part: Path, expected: int) -> int:
         newline="", encoding="utf-8", errors=AS_IT_IS
     ) as file:  # a name has a line break in it
         return sum(1 for _ in csv.reader(file))
-
-
-def check_count(part: Path, found: int, expected: int) -> None:
-    """See that a part has as many answers as its name says."""
-    if found != expected:
-        raise DataError(
-            f"{part}: it has {found} answers, not {expected} as its name says; remove it, and go "
-            "on with --resume"
-        )

@@ -16,7 +16,7 @@ from nescio.data.parquet import load_pyarrow
 from nescio.errors import DataError
 from nescio.refusal import Decisions
 from nescio.scoring.answers import SCORES, Answers, reasons, table_columns
-from nescio.scoring.formats import Writer, check_count
+from nescio.scoring.writing import Writer, check_count
 
 GROUP_BYTES = 2**25
 """Of the rows that are joined to one row group: 32 MiB."""

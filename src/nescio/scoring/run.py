@@ -27,9 +27,10 @@ from nescio.ranks import SOLO, Ranks, agree, exchange, together
 from nescio.refusal import Decisions, Rule
 from nescio.scoring.answers import Answers
 from nescio.scoring.batches import Batch
-from nescio.scoring.formats import Format, choose_format
+from nescio.scoring.formats import choose_format
 from nescio.scoring.parts import Counts, Part, PartsFolder, explained
 from nescio.scoring.sources import Plan, open_plan
+from nescio.scoring.writing import Format
 
 KEEP = 2**28
 """Bytes of drawn networks that are kept for the whole run: 256 MiB."""
