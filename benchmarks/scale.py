@@ -26,8 +26,8 @@ ETHERNET = (2.5e9, 100e-6)
 GPUS = 8
 """In a machine."""
 
-PASSES, IMAGES = 16, 60_000
-"""Of the training that is predicted: that of MNIST."""
+PASSES = 16
+"""Of the training that is predicted."""
 
 BILLION = 1e9
 
@@ -140,16 +140,40 @@ def predictions(compute: tuple[float, float], size: float) -> str:
 
 
 def billion(rate: float, gpu: dict[str, Any]) -> str:
+    """Images a second, hours and machine-hours of a billion images, by kind and number."""
     on_gpu = 10_000 / gpu["way"]["adaptive_seconds"]
     rows = []
-    for name, each, counts in (
-        ("processor cores like these", rate, (1, 16, 1024)),
-        ("H200 GPUs", on_gpu, (1, 8, 64)),
+    for what, each, of_machine, counts in (
+        ("core like these", rate, 16, (1, 16, 1024)),
+        ("H200", on_gpu, GPUS, (1, GPUS, 8 * GPUS)),
     ):
         for count in counts:
             hours = BILLION / (each * count) / 3600
-            rows.append(f"| {count:,} {name} | {each * count:,.0f} | {hours:,.1f} |")
-        rows.append(f"| *{name}, one hour of each* | | {BILLION / each / 3600:,.0f} in all |")
+            many = f"{what}s" if what == "H200" else what.replace("core", "cores")
+            rows.append(
+                f"| {count:,} {what if count == 1 else many} | {each * count:,.0f} | "
+                f"{_hours(hours)} | {_hours(hours * count / of_machine)} |"
+            )
+    return "\n".join(rows)
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+
+
+def passes_over_a_billion(compute: tuple[float, float], size: float) -> str:
+    """The same of a training, 65,536 images a step."""
+    rows = []
+    for gpus in (1, GPUS, 8 * GPUS):
+        batch = 65_536
+        step = compute[0] + compute[1] * batch
+        if gpus > 1:
+            step = step_seconds(compute, batch, size, gpus // GPUS)
+        hours = PASSES * BILLION / batch * step / 3600
+        name = "1 H200" if gpus == 1 else f"{gpus} H200s"
+        rows.append(
+            f"| {name} | {batch / step:,.0f} | {_hours(hours)} | {_hours(hours * gpus / GPUS)} |"
+        )
     return "\n".join(rows)
 
 
@@ -228,6 +252,7 @@ def main() -> None:
         quick=f"{1e3 * sum_seconds(4 * 100e6, 8, FABRIC):,.0f}",
         predictions=predictions(compute, size),
         billion=billion(rate, gpu),
+        passes=passes_over_a_billion(compute, size),
         rate=f"{rate:,.0f}",
     )
     (DOCS / "scale.md").write_text(page)
