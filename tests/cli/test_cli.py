@@ -389,7 +389,9 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 def test_ctrl_c_keeps_what_was_fitted(folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "m.nescio"
     model.write_bytes(b"the old model")
-    process = start("train", folder, "--out", model, "--epochs", "100000", "--samples", "2")
+    saves = tmp_path / "saves"
+    many = ("--epochs", "100000", "--samples", "2", "--checkpoint", saves)
+    process = start("train", folder, "--out", model, *many)
     assert process.stderr is not None
     while "pass " not in process.stderr.readline():
         assert process.poll() is None
@@ -398,6 +400,8 @@ def test_ctrl_c_keeps_what_was_fitted(folder: Path, tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert process.returncode == 130
     assert "training was stopped; the state after pass" in err
+    assert f"go on from the checkpoints in {saves} with --resume" in err
+    assert list(saves.glob("pass-*.safetensors"))
     assert model.read_bytes() == b"the old model"
     partial = tmp_path / "m.nescio.partial"
     assert main(["info", str(partial)]) == 0

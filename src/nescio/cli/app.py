@@ -146,7 +146,8 @@ def _tell(error: BaseException) -> int:
         case SystemExit():
             raise error
         case KeyboardInterrupt():
-            print_error("stopped by Ctrl-C; nothing was changed")
+            if not rank:
+                print_error("stopped by Ctrl-C; nothing was changed")
             return 130
         case CycloptsError():
             if not rank:

@@ -25,9 +25,12 @@ from nescio.files import check_writable
 
 if TYPE_CHECKING:
     from nescio.classifier import Classifier
+    from nescio.inference import Checkpoints
 
 POSTERIOR, TRAINING = Parameter(group="Posterior"), Parameter(group="Training")
 """Where --help tells an option."""
+
+_GO_ON = "go on from the checkpoints in {folder} with --resume"
 
 STATUS_OF_STOP = {"diverged": 2, "interrupted": 130}
 
@@ -207,9 +210,15 @@ def train(
         )
     except (CalibrationError, CalibrationInterrupt) as error:
         return 2 if ranks.rank else _save_uncalibrated(error, out)
+    except KeyboardInterrupt:
+        if saves is None:
+            raise
+        if not ranks.rank:
+            print_error(f"training was stopped; {_GO_ON.format(folder=saves.folder)}")
+        return 130
     if ranks.rank:  # process 0 tells, and writes, for all
         return 0
-    return _finish(classifier, out, promises)
+    return _finish(classifier, out, promises, saves)
 
 
 def _check_outputs(out: Path, write_split: Path | None) -> None:
@@ -220,10 +229,12 @@ def _check_outputs(out: Path, write_split: Path | None) -> None:
             raise UsageError(f"{write_split} exists; use it with --split, or name another file")
 
 
-def _finish(classifier: Classifier, out: Path, promises: PromiseOptions) -> int:
+def _finish(
+    classifier: Classifier, out: Path, promises: PromiseOptions, saves: Checkpoints | None
+) -> int:
     """Write what was fitted, and say so."""
     if classifier.record.stopped is not None:
-        return _save_stopped(classifier, out)
+        return _save_stopped(classifier, out, saves)
     if not _save(classifier, out):
         return 2
     print_result(f"{out}: {_summary(classifier)}")
@@ -270,7 +281,7 @@ def _summary(classifier: Classifier) -> str:
     )
 
 
-def _save_stopped(classifier: Classifier, out: Path) -> int:
+def _save_stopped(classifier: Classifier, out: Path, saves: Checkpoints | None) -> int:
     """Keep what was fitted so far; an older model at ``out`` is replaced only if told to."""
     record = classifier.record
     passes = f"the state after pass {len(record.history)}"
@@ -286,7 +297,9 @@ def _save_stopped(classifier: Classifier, out: Path) -> int:
         "interrupted": "training was stopped",
         "diverged": "training diverged (the loss is not finite); lower --learning-rate",
     }
-    print_error(f"{why[record.stopped or '']}; {passes} is in {target}")
+    stopped = record.stopped == "interrupted"
+    more = f"; {_GO_ON.format(folder=saves.folder)}" if saves is not None and stopped else ""
+    print_error(f"{why[record.stopped or '']}; {passes} is in {target}{more}")
     return STATUS_OF_STOP[record.stopped or ""]
 
 
