@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 
+import torch
 from torch import nn
 
 from nescio.inference.job import Job
@@ -40,5 +41,7 @@ def _digest(network: nn.Module) -> str:
     found = hashlib.blake2b(digest_size=16)
     for name, value in network.state_dict().items():
         found.update(f"{name}\t{tuple(value.shape)}".encode())
-        found.update(value.detach().cpu().contiguous().numpy().tobytes())
+        # As bytes: NumPy has no bfloat16.
+        content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        found.update(content.numpy().tobytes())
     return found.hexdigest()
