@@ -18,7 +18,7 @@ test: $(STAMP) ## Run the fast tests
 	$(PYTEST)
 
 test-slow: $(STAMP) ## Run the slow tests
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --timeout 900
 
 check: lint types layers coverage ## Format, lint, types, import layers, tests with coverage
 

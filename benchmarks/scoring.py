@@ -179,35 +179,53 @@ def answers(log: Path) -> str:
 
 
 def kill(
-    arguments: Sequence[str], out: Path, count: int, *, processes: int, times: int, seed: int
+    arguments: Sequence[str],
+    out: Path,
+    count: int,
+    results: set[str],
+    *,
+    processes: int,
+    times: int,
+    seed: int,
 ) -> list[dict[str, Any]]:
-    """Kill a run so often, resume it each time, and let it end."""
+    """Kill runs so often, resume them each time, and let them end; digests go to ``results``."""
     rng = np.random.default_rng(seed)
-    # Below 0 it is killed as it starts, above 1 as it joins its parts.
-    shares = sorted(rng.uniform(-0.1, 1.05, times))
     killed: list[dict[str, Any]] = []
     log = out.with_suffix(".log")
-    for share in shares:
-        more = ["--resume"] if out.with_name(f"{out.name}.parts").exists() else []
-        job = Job([*arguments, "--out", str(out), *more], processes, log)
-        while share >= 0 and job.process.poll() is None:
-            if sum(part.counts.images for part, _ in parts(out)) >= min(share, 1) * count:
+    number = 0
+    # A run that got to its end is compared, and the next one is killed.
+    while len(killed) < times:
+        own = out.with_stem(f"{out.stem}-{number}")
+        number += 1
+        # Below 0 it is killed as it starts, above 1 as it joins its parts.
+        for share in sorted(rng.uniform(-0.1, 1.05, times - len(killed))):
+            job = Job([*arguments, "--out", str(own), *resumed(own)], processes, log)
+            while share >= 0 and job.process.poll() is None:
+                if sum(part.counts.images for part, _ in parts(own)) >= min(share, 1) * count:
+                    break
+                time.sleep(0.02)
+            spread = 10.0 if share < 0 else 0.3 if share > 1 else 2.0
+            time.sleep(float(rng.uniform(0, spread)))
+            alive = job.process.poll() is None
+            job.kill()
+            done = sum(part.counts.images for part, _ in parts(own))
+            if alive:
+                killed.append({"round": number, "share": round(float(share), 3), "done": done})
+                print(json.dumps(killed[-1]), flush=True)
+            if own.exists() and not resumed(own):
                 break
-            time.sleep(0.02)
-        spread = 10.0 if share < 0 else 0.3 if share > 1 else 2.0
-        time.sleep(float(rng.uniform(0, spread)))
-        alive = job.process.poll() is None
-        job.kill()
-        done = sum(part.counts.images for part, _ in parts(out))
-        killed.append({"share": round(float(share), 3), "alive": alive, "images_done": done})
-        print(json.dumps(killed[-1]), flush=True)
-        if out.exists() and not out.with_name(f"{out.name}.parts").exists():
-            break
-    else:
-        more = ["--resume"] if out.with_name(f"{out.name}.parts").exists() else []
-        if Job([*arguments, "--out", str(out), *more], processes, log).wait():
-            raise SystemExit(log.read_text())
+        else:
+            if Job([*arguments, "--out", str(own), *resumed(own)], processes, log).wait():
+                raise SystemExit(log.read_text())
+        if not each_once(own, count):
+            raise SystemExit("an image is missing, or there twice")
+        results.add(digest(own))
+        own.unlink()
     return killed
+
+
+def resumed(out: Path) -> list[str]:
+    return ["--resume"] if out.with_name(f"{out.name}.parts").exists() else []
 
 
 def digest(path: Path) -> str:
@@ -271,6 +289,7 @@ def main() -> None:
                 arguments,
                 out,
                 options.images,
+                results,
                 processes=processes,
                 times=options.kill,
                 seed=options.seed,
@@ -280,8 +299,8 @@ def main() -> None:
                 "images": options.images,
                 "uninterrupted": runs[-1],
                 "killed": killed,
-                "same_result": digest(out) in results,
-                "each_once": each_once(out, options.images),
+                "same_result": len(results) == 1,
+                "each_once": True,  # else it would have ended before
             }
             print(json.dumps({k: v for k, v in found["kills"].items() if k != "killed"}))
         else:
