@@ -80,7 +80,8 @@ def training(ranks: dict[str, Any]) -> str:
 def sameness(ranks: dict[str, Any]) -> tuple[str, str]:
     figures = ranks["same"]["figures"]
     names = list(next(iter(figures.values())))
-    head = "| | " + " | ".join(figures) + " |\n|---|" + "---:|" * len(figures)
+    heads = [name.replace("1 processes", "1 process") for name in figures]
+    head = "| | " + " | ".join(heads) + " |\n|---|" + "---:|" * len(figures)
     body = [
         f"| {name.replace('_', ' ')} | " + " | ".join(f"{f[name]:.4f}" for f in figures.values())
         for name in names
@@ -254,6 +255,7 @@ def main() -> None:
         billion=billion(rate, gpu),
         passes=passes_over_a_billion(compute, size),
         rate=f"{rate:,.0f}",
+        million_rate=f"{found.get('million', {}).get('images_a_core_second', 0):,.0f}",
     )
     (DOCS / "scale.md").write_text(page)
 
