@@ -70,11 +70,14 @@ def test_what_is_the_work_of_one_process_is_told_once(
     places = {"LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     for name, value in places.items():
         monkeypatch.setenv(name, value)
+    waited: list[float] = []
+    monkeypatch.setattr("nescio.cli.app.time.sleep", waited.append)
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         assert main(["evaluate", "m.nescio", "digits"]) == 2
     err = capsys.readouterr().err
     assert err.count("error:") == 1
+    assert len(waited) == 1  # the second process lets the first one speak
     assert "nescio evaluate: is the work of one process; start it without torchrun" in err
 
 

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 
@@ -82,6 +83,9 @@ for _command in (
     app.command(_command)
 
 
+SPEAK_SECONDS = 10.0
+"""How long the first process may take to tell an error; we are ended as soon as it has ended."""
+
 ASK_AGAIN_SECONDS = 0.05
 """How soon a dropped Ctrl-C is raised again."""
 
@@ -139,6 +143,11 @@ def _keep_interrupts(dropped: sys.UnraisableHookArgs) -> None:
     again.start()
 
 
+def _let_speak() -> None:
+    """The first process tells it for all; torchrun would end it as soon as we end."""
+    time.sleep(SPEAK_SECONDS)
+
+
 def _tell(error: BaseException) -> int:
     """Say what went wrong, and give the exit status for it."""
     rank = find_place().rank
@@ -150,11 +159,15 @@ def _tell(error: BaseException) -> int:
                 print_error("stopped by Ctrl-C; nothing was changed")
             return 130
         case CycloptsError():
-            if not rank:
+            if rank:
+                _let_speak()
+            else:
                 print_error(f"{str(error).removesuffix('.')}; see nescio --help")
             return 2
         case NescioError():
-            if not (error.shared and rank):  # the first process tells it for all
+            if error.shared and rank:
+                _let_speak()
+            else:
                 print_error(f"process {rank}: {error}" if rank else str(error))
             return 2
         case OSError() if error.errno in EXPECTED_OS_ERRORS:

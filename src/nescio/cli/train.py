@@ -209,7 +209,8 @@ def train(
             reporter=make_reporter(quiet=common.quiet),
         )
     except (CalibrationError, CalibrationInterrupt) as error:
-        return 2 if ranks.rank else _save_uncalibrated(error, out)
+        # The others end well: torchrun would end process 0 before it has saved what there is.
+        return 0 if ranks.rank else _save_uncalibrated(error, out)
     except KeyboardInterrupt:
         if saves is None:
             raise

@@ -7,6 +7,7 @@ before each sum, which doubles the latency of a step.)
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +62,14 @@ def join_ranks(device: str = "auto") -> Ranks:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     with _explained(place.rank):
         fabric.launch()
+    # Its threads must not be met running when the process ends: that aborts it.
+    atexit.register(_leave)
     return FabricRanks(fabric)
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class FabricRanks:
