@@ -173,7 +173,8 @@ def _predict_many(
         if counts.unreadable:
             several = f" and {counts.unreadable - 1:,} more" if counts.unreadable > 1 else ""
             print_error(f"{result.first_error}{several}; the other images were answered")
-    return 2 if counts.unreadable else 0
+    # The others end well: torchrun would end process 0 before it has told all.
+    return 2 if counts.unreadable and not ranks.rank else 0
 
 
 @dataclass(frozen=True)
