@@ -149,7 +149,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def supervise(arguments: argparse.Namespace) -> dict[str, object]:
-    draws = random.Random(arguments.seed)  # noqa: S311
+    draws = random.Random(arguments.seed)  # noqa: S311 - moments, no secrets
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         begun = time.monotonic()

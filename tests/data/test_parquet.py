@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from scoring_support import png, write_parquet
-from tests_support import CLASSES, stripes
+from scoring_support import write_parquet
+from tests_support import CLASSES, png, stripes
 
 from nescio.data import Reading, Rows, load, read_ahead, read_all, shuffled
 from nescio.errors import DataError, UnreadableImage, UsageError

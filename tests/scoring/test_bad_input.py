@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from processes import run_job
-from scoring_support import png, read_rows, run, write_idx, write_parquet, write_tar
-from tests_support import stripes
+from scoring_support import read_rows, run, write_idx, write_parquet
+from tests_support import png, stripes, write_tar
 
 from nescio.data import Preprocessing
 from nescio.scoring import sources

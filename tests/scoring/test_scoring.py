@@ -187,7 +187,7 @@ def test_what_is_done_is_not_done_again(
 def test_a_piece_whose_file_changed_is_scored_again(
     model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from scoring_support import png
+    from tests_support import png
 
     monkeypatch.setattr(sources, "PIECE", 2)
     images = stripes(6, 5).images[:, 0].numpy()

@@ -2,9 +2,7 @@
 
 import csv
 import gzip
-import io
 import json
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from tests_support import png, write_tar
 
 from nescio.cli import main
 from nescio.data import ImageSet
@@ -21,25 +19,10 @@ from nescio.data import ImageSet
 STEPS = ("unfamiliarity", "familiarity", "error_probability")
 
 
-def png(pixels: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG")
-    return content.getvalue()
-
-
 def write_idx(path: Path, pixels: np.ndarray) -> Path:
     """``(N, H, W)`` uint8 as an IDX file, compressed where its name says so."""
     content = bytes([0, 0, 8, 3]) + np.array(pixels.shape, ">u4").tobytes() + pixels.tobytes()
     path.write_bytes(gzip.compress(content, 1) if path.suffix == ".gz" else content)
-    return path
-
-
-def write_tar(path: Path, members: Sequence[tuple[str, bytes]]) -> Path:
-    with tarfile.open(path, "w") as archive:
-        for name, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
     return path
 
 

@@ -92,7 +92,7 @@ def find_idx_images(path: Path) -> RawImages:
 def _opened(path: Path, *, compressed: bool) -> Iterator[IO[bytes]]:
     try:
         with gzip.open(path, "rb") if compressed else path.open("rb") as file:
-            yield file  # type: ignore[misc]
+            yield file  # type: ignore[misc]  # plain or gzip: both read
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{path}: a damaged gzip file ({error}); fetch it again or unpack it by hand"

@@ -166,7 +166,8 @@ class Checkpoints:
         try:
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})["nescio.checkpoint"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                names = file.keys()  # the file itself cannot be gone through
+                tensors = {name: file.get_tensor(name) for name in names}
         except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path}: {_NOT_ONE}; {_EARLIER}") from error
         if not isinstance(about, dict) or about.get("format") != FORMAT:
