@@ -22,7 +22,6 @@ figures to docs/ranks.json.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from safetensors.torch import save_file
 
 import nescio
 from nescio.data import ImageSet, suitable_augmentation
+from nescio.devices import peak_memory
 from nescio.inference import Job
 from nescio.inference.learner import mean_field
 from nescio.inference.run import Run
@@ -182,7 +182,7 @@ def work(arguments: argparse.Namespace) -> None:
             "efficiency_quartiles": statistics.quantiles(efficiencies, n=4)[::2],
             "efficiency_apart": statistics.median(ceilings),
             "efficiency_apart_quartiles": statistics.quantiles(ceilings, n=4)[::2],
-            "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+            "peak_megabytes": peak_memory() / 1e6,
             "bytes_a_step": ranks.bytes / arguments.steps,
             "milliseconds_in_sums_a_step": 1e3 * ranks.seconds / arguments.steps,
         }

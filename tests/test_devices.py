@@ -1,10 +1,13 @@
 """Where to compute, and how precisely."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from nescio import devices
-from nescio.devices import choose_device, choose_precision, lowered
+from nescio.devices import choose_device, choose_precision, lowered, peak_memory
 from nescio.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -51,3 +54,14 @@ def test_lowered_changes_products_only_where_asked() -> None:
         assert (x @ x).dtype == torch.bfloat16
     with lowered(CPU, torch.float32):
         assert (x @ x).dtype == torch.float32
+
+
+def test_peak_memory_is_this_process_own() -> None:
+    before = peak_memory()
+    held = bytearray(b"x" * (before + 2**28))
+    assert peak_memory() - before > 2**28
+    program = "from nescio.devices import peak_memory; print(peak_memory())"
+    run = [sys.executable, "-c", program]
+    other = int(subprocess.run(run, capture_output=True, check=True).stdout)
+    # ru_maxrss of that process would say at least what this one held when it began.
+    assert 2**24 < other < len(held)

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-import resource, sys
+import sys
 from dataclasses import replace
 import torch
 import nescio
 from nescio.data import ImageSet
+from nescio.devices import peak_memory
 
 passes, samples, images = map(int, sys.argv[1:])
 generator = torch.Generator().manual_seed(0)
@@ -32,11 +33,7 @@ seen = 0
 for logits in classifier.stream_logits(ImageSet("many", many, None, ()), samples=samples):
     seen += logits.shape[1]
 assert seen == images
-try:  # unlike ru_maxrss it starts anew when a process is replaced
-    status = open("/proc/self/status").read()
-    print(int(status.partition("VmHWM:")[2].split()[0]) * 1024)
-except OSError:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_memory())
 """
 
 

@@ -1,12 +1,16 @@
-"""Where to compute, and how precisely."""
+"""Where to compute, how precisely, and how much memory it took."""
 
 from __future__ import annotations
 
 import platform
+import re
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -90,6 +94,16 @@ def explain_memory(doing: str, mend: str) -> Iterator[None]:
         if not is_out_of_memory(error) or isinstance(error, OutOfMemoryError):
             raise
         raise OutOfMemoryError(f"out of memory while {doing}; {mend}") from error
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held so far, in bytes."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
+    if found:  # Linux: ru_maxrss would begin with what the process that started us held
+        return int(found[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 @cache

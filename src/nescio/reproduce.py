@@ -6,8 +6,6 @@ K. Ouhmaid 2020 builds the same system.
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 
 from nescio.classifier import SAMPLES, Classifier
 from nescio.data import Dataset, load
+from nescio.devices import peak_memory
 from nescio.errors import DownloadError
 from nescio.evaluation import Evaluation, Interval, exact_share
 from nescio.evaluation.published import ARTICLE, ARTICLE_LOSS, Published
@@ -135,12 +134,6 @@ def reproduce(
         peak_bytes=peak_memory(),
         missing=missing,
     )
-
-
-def peak_memory() -> int:
-    """The most memory that this process has held so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _losses(classifier: Classifier) -> tuple[float, ...]:

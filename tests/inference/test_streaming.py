@@ -47,11 +47,12 @@ def test_a_shard_replaced_during_training_ends_it_with_one_line(tmp_path: Path) 
 
 
 MEASURE = """
-import resource, sys
+import sys
 import torch
 from torch import nn
 from dataclasses import replace
 from nescio.data import Reading, load
+from nescio.devices import peak_memory
 from nescio.inference import DEFAULT, Job, fit_guide
 
 def main():
@@ -60,10 +61,9 @@ def main():
     train = load(sys.argv[1], reading=reading).train
     network = nn.Sequential(nn.AvgPool2d(64), nn.Flatten(), nn.Linear(48, 2))
     recipe = replace(DEFAULT, epochs=1, minimum_steps=0, augment="none", batch_size=32)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     fit_guide(Job(network, train, recipe))
     train.fingerprint()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(peak_memory() // 2**20)
 
 if __name__ == "__main__":
     main()
