@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from nescio.errors import UsageError
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -39,6 +41,36 @@ def atomic_path(target: Path) -> Iterator[Path]:
         put_in_place(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(target: Path, lock: Path) -> Iterator[None]:
+    """Within it no other run on this machine or disk works on ``target``.
+
+    The claim ends with the process, however it ends: by ``kill -9`` too.
+
+    Args:
+        target: What is worked on, for the message.
+        lock: A file to lock; it is made, and gone afterwards. Its folder is made when missing.
+
+    Raises:
+        UsageError: Another run works on it.
+        OSError: The lock cannot be written.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock)
+    try:
+        held.acquire(blocking=False)
+    except Timeout as error:
+        raise UsageError(
+            f"{target}: another run is writing there; wait for it, or name another "
+            f"(if there is no such run, remove {lock})"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)  # while it is ours: who waits for the name gets a new file
+        held.release()
 
 
 def put_in_place(temporary: Path, target: Path) -> None:

@@ -98,9 +98,9 @@ def killed_and_resumed(
     for step in [*kills, -1]:
         reporter = Until(step)
         saves = Checkpoints(folder, resume=True, minutes=minutes, facts={"data": "bars"})
-        saves.check()
         try:
-            fit = fit_posterior(replace(wanted, reporter=reporter, checkpoints=saves))
+            with saves.claim():
+                fit = fit_posterior(replace(wanted, reporter=reporter, checkpoints=saves))
         except Killed:
             assert step != -1
         notes += reporter.notes
@@ -183,25 +183,40 @@ def checkpoint(folder: Path, facts: dict[str, str] | None = None) -> Path:
     return folder / "pass-000004.safetensors"
 
 
+def claim(checkpoints: Checkpoints) -> None:
+    with checkpoints.claim():
+        pass
+
+
 def test_what_is_not_ours_or_in_the_way_is_named_before_any_work(tmp_path: Path) -> None:
     checkpoint(tmp_path / "earlier")
     with pytest.raises(CheckpointError, match="of an earlier training; go on from them with"):
-        Checkpoints(tmp_path / "earlier").check()
-    Checkpoints(tmp_path / "earlier", resume=True).check()
+        claim(Checkpoints(tmp_path / "earlier"))
+    claim(Checkpoints(tmp_path / "earlier", resume=True))
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(CheckpointError, match=r"other things than checkpoints, such as 'a\.txt'"):
-        Checkpoints(tmp_path, resume=True).check()
+        claim(Checkpoints(tmp_path, resume=True))
     with pytest.raises(CheckpointError, match="cannot be written there"):
-        Checkpoints(tmp_path / "a.txt").check()
+        claim(Checkpoints(tmp_path / "a.txt"))
     for bad in ({"keep": 0}, {"minutes": 0.0}, {"minutes": float("nan")}):
         with pytest.raises(CheckpointError):
             Checkpoints(tmp_path, **bad)
 
 
+def test_two_trainings_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    with (
+        Checkpoints(tmp_path).claim(),
+        pytest.raises(UsageError, match="another run is writing there; wait for it"),
+    ):
+        claim(Checkpoints(tmp_path, resume=True))
+    assert not list(tmp_path.iterdir())
+    claim(Checkpoints(tmp_path))
+
+
 def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:
     left = tmp_path / ".pass-000001.safetensors.x7.part"
     left.write_bytes(b"half")
-    Checkpoints(tmp_path).check()
+    claim(Checkpoints(tmp_path))
     assert not left.exists()
 
 

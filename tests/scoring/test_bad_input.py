@@ -15,6 +15,7 @@ from scoring_support import read_rows, run, write_idx, write_parquet
 from tests_support import png, stripes, write_tar
 
 from nescio.data import Preprocessing
+from nescio.files import claimed
 from nescio.scoring import sources
 from nescio.scoring.parts import Counts, Part
 
@@ -53,6 +54,19 @@ def test_options_that_do_not_fit(
         assert "a file named .csv, .jsonl or .parquet" in told
     assert "no such file" in fails(capsys, model_file, tmp_path / "none", "--out", out)
     assert sorted(each.name for each in tmp_path.iterdir()) == [images.name]
+
+
+def test_two_runs_do_not_write_one_result(
+    model_file: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.csv"
+    with claimed(out, tmp_path / ".a.csv.lock"):  # as a run that is under way
+        for more in ([], ["--resume"], ["--force"]):
+            told = fails(capsys, model_file, images, "--out", out, *more)
+            assert f"{out}: another run is writing there; wait for it, or name another" in told
+    assert sorted(each.name for each in tmp_path.iterdir()) == [images.name]
+    assert run("predict", model_file, images, "--out", out, "--samples", "4") == 0
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.csv", images.name]
 
 
 def test_what_is_there_is_named(

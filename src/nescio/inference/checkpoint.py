@@ -15,8 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, uint8
 
 from nescio.errors import CheckpointError
-from nescio.files import atomic_path
+from nescio.files import atomic_path, claimed
 from nescio.progress import Reporter
 
 FORMAT = 1
@@ -34,6 +34,9 @@ FORMAT = 1
 
 NAME = re.compile(r"pass-(\d{6,})(?:-step-(\d{6,}))?\.safetensors")
 """What a checkpoint is called."""
+
+LOCK = ".lock"
+"""The file that says that a training writes to a folder."""
 
 KEEP, MINUTES = 2, 10.0
 """How many complete passes are kept, and how long a pass under way may go without a checkpoint."""
@@ -76,25 +79,30 @@ class Checkpoints:
         if not self.minutes > 0:
             raise CheckpointError(f"--checkpoint-minutes must be positive, got {self.minutes:g}")
 
-    def check(self) -> None:
-        """See that the folder can be used, before any work is done.
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """See that the folder can be used, before any work is done; within it, it is ours alone.
 
         Raises:
             CheckpointError: It is no folder, or cannot be written; or it holds checkpoints, or
                 anything else, and is not to be resumed from.
+            UsageError: Another training writes to it.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
-            for left in self.folder.glob(".pass-*.part"):  # of a writer that was killed
-                left.unlink()
-            found = sorted(path.name for path in self.folder.iterdir())
-        except OSError as error:
-            raise CheckpointError(
-                f"{self.folder}: checkpoints cannot be written there ({error.strerror}); name "
-                "another folder"
-            ) from error
+        with ExitStack() as held:
+            try:
+                held.enter_context(claimed(self.folder, self.folder / LOCK))
+                self._check()
+            except OSError as error:
+                raise CheckpointError(
+                    f"{self.folder}: checkpoints cannot be written there ({error.strerror}); name "
+                    "another folder"
+                ) from error
+            yield
+
+    def _check(self) -> None:
+        for left in self.folder.glob(".pass-*.part"):  # of a writer that was killed
+            left.unlink()
+        found = sorted(path.name for path in self.folder.iterdir() if path.name != LOCK)
         others = [name for name in found if not _ours(name)]
         if others:
             raise CheckpointError(

@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from nescio.classifier import Classifier, Predictor
 from nescio.classifier.fingerprint import posterior_digest
 from nescio.devices import choose_precision
 from nescio.errors import DataError
-from nescio.files import atomic_path
+from nescio.files import atomic_path, claimed
 from nescio.progress import SILENT, Reporter, Task
 from nescio.ranks import SOLO, Ranks, agree, exchange, together
 from nescio.refusal import Decisions, Rule
@@ -103,7 +104,7 @@ def score(
 
     Raises:
         UsageError: The result is there already, or parts of another run; or ``out`` cannot be
-            used.
+            used, or another run is writing there.
         DataError: A source cannot be used, or the disk is full; parts that are complete stay.
         DistributedError: The processes were given different things, or one of them failed.
     """
@@ -115,21 +116,14 @@ def score(
     facts = {key: json.dumps(value, sort_keys=True) for key, value in about.items()}
     agree(ranks, {**facts, "files": plan.outline(), "all of it": outline})
     folder = PartsFolder(out)
-    with together(ranks):
-        if ranks.rank == 0:
-            folder.begin(about, resume=settings.resume, force=settings.force)
-    with together(ranks):
-        folder.check_shared(about)
-    run = _Run(classifier, settings, plan, form, folder)
-    done, left = run.sort_out(ranks)
-    mine = left[ranks.rank :: ranks.size]
-    with reporter.task("predicting", plan.images, "images") as task:
-        watch = _Watch(folder, task, enabled=ranks.rank == 0)
-        watch.look()
-        for piece in mine:
-            done[piece] = run.score_piece(piece, watch)
-        run.wait_for_all(ranks, watch)
-    return run.finish(done, ranks, reporter)
+    with ExitStack() as held:
+        with together(ranks):
+            if ranks.rank == 0:
+                held.enter_context(claimed(out, out.with_name(f".{out.name}.lock")))
+                folder.begin(about, resume=settings.resume, force=settings.force)
+        with together(ranks):
+            folder.check_shared(about)
+        return _Run(classifier, settings, plan, form, folder).go(ranks, reporter)
 
 
 def describe_run(
@@ -190,6 +184,18 @@ class _Run:
     plan: Plan
     form: Format
     folder: PartsFolder
+
+    def go(self, ranks: Ranks, reporter: Reporter) -> Result:
+        """Do what is left, with all processes."""
+        done, left = self.sort_out(ranks)
+        mine = left[ranks.rank :: ranks.size]
+        with reporter.task("predicting", self.plan.images, "images") as task:
+            watch = _Watch(self.folder, task, enabled=ranks.rank == 0)
+            watch.look()
+            for piece in mine:
+                done[piece] = self.score_piece(piece, watch)
+            self.wait_for_all(ranks, watch)
+        return self.finish(done, ranks, reporter)
 
     def sort_out(self, ranks: Ranks) -> tuple[dict[int, Part], list[int]]:
         """The parts that this process found done, and the pieces that are left for all.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -151,66 +152,69 @@ def fit(
         CalibrationInterrupt: Ctrl-C after training; it carries what was fitted.
     """
     reporter = reporter if ranks.rank == 0 else SILENT
-    with together(ranks):
-        recipe = find_recipe(recipe)
-        if posterior is not None:
-            recipe = replace(recipe, posterior=posterior)
-        # A bad promise must fail before the training that it would waste.
-        promises = Promises(max_refusal, max_risk, confidence, per_class)
-        check_samples(samples)
-        asked = Asked(
-            network=network,
-            data=data,
-            extra=extra,
-            recipe=recipe,
-            promises=promises,
-            stages=stages,
-            reading=_reading(reading, image_size),
-            test=test,
-            weights=weights,
-            normalise=normalise,
-            split_file=split_file,
-            write_split_to=None if ranks.rank or write_split_to is None else Path(write_split_to),
-            seed=seed,
-        )
-        kept = _checkpoints(checkpoint, resume=resume)
-        if kept is not None and ranks.rank == 0:
-            kept.check()
-        place = choose_device(device) if ranks.size == 1 else ranks.place
-        ready = prepare(asked, reporter)
-        job = Job(
-            ready.module,
-            ready.splits.train,
-            ready.recipe,
-            prior=prior,
-            likelihood=likelihood or Categorical(),
-            seed=seed,
-            device=place,
-            precision=choose_precision(precision, place),
-            compiled=compiled,
-            watch=ready.splits.calibration if ready.calibrates else None,
-            again=ready.source.again(ready.spec),
-            reporter=reporter,
-            ranks=ranks,
-        )
-        facts = facts_of(job, {"data": ready.fingerprint, "split": split_digest(ready.splits)})
-    agree(ranks, facts)
-    if kept is not None:
-        job = replace(job, checkpoints=replace(kept, facts=facts))
-    fitted = fit_frozen(job) if job.recipe.freeze else fit_posterior(job)
-    classifier = _classifier(ready, fitted, asked, prior, precision)
-    agree(ranks, {"posterior after training": posterior_digest(classifier)})
-    if ready.calibrates:
-        classifier = _calibrate(
-            classifier,
-            ready.splits,
-            promises,
-            stages=stages,
-            samples=samples,
-            reporter=reporter,
-            ranks=ranks,
-        )
-    return replace(classifier, rule=parse_rule(job.recipe.rule, classifier.calibrated))
+    with ExitStack() as held:
+        with together(ranks):
+            recipe = find_recipe(recipe)
+            if posterior is not None:
+                recipe = replace(recipe, posterior=posterior)
+            # A bad promise must fail before the training that it would waste.
+            promises = Promises(max_refusal, max_risk, confidence, per_class)
+            check_samples(samples)
+            asked = Asked(
+                network=network,
+                data=data,
+                extra=extra,
+                recipe=recipe,
+                promises=promises,
+                stages=stages,
+                reading=_reading(reading, image_size),
+                test=test,
+                weights=weights,
+                normalise=normalise,
+                split_file=split_file,
+                write_split_to=None
+                if ranks.rank or write_split_to is None
+                else Path(write_split_to),
+                seed=seed,
+            )
+            kept = _checkpoints(checkpoint, resume=resume)
+            if kept is not None and ranks.rank == 0:
+                held.enter_context(kept.claim())
+            place = choose_device(device) if ranks.size == 1 else ranks.place
+            ready = prepare(asked, reporter)
+            job = Job(
+                ready.module,
+                ready.splits.train,
+                ready.recipe,
+                prior=prior,
+                likelihood=likelihood or Categorical(),
+                seed=seed,
+                device=place,
+                precision=choose_precision(precision, place),
+                compiled=compiled,
+                watch=ready.splits.calibration if ready.calibrates else None,
+                again=ready.source.again(ready.spec),
+                reporter=reporter,
+                ranks=ranks,
+            )
+            facts = facts_of(job, {"data": ready.fingerprint, "split": split_digest(ready.splits)})
+        agree(ranks, facts)
+        if kept is not None:
+            job = replace(job, checkpoints=replace(kept, facts=facts))
+        fitted = fit_frozen(job) if job.recipe.freeze else fit_posterior(job)
+        classifier = _classifier(ready, fitted, asked, prior, precision)
+        agree(ranks, {"posterior after training": posterior_digest(classifier)})
+        if ready.calibrates:
+            classifier = _calibrate(
+                classifier,
+                ready.splits,
+                promises,
+                stages=stages,
+                samples=samples,
+                reporter=reporter,
+                ranks=ranks,
+            )
+        return replace(classifier, rule=parse_rule(job.recipe.rule, classifier.calibrated))
 
 
 def find_recipe(recipe: Recipe | str) -> Recipe:
