@@ -16,7 +16,8 @@ from tests_support import png, stripes, write_tar
 
 from nescio.data import Preprocessing
 from nescio.files import claimed
-from nescio.scoring import sources
+from nescio.scoring import pieces, sources
+from nescio.scoring.arrays import ArraySource
 from nescio.scoring.parts import Counts, Part
 
 SHAPE = Preprocessing(1, 6, 6)
@@ -212,7 +213,7 @@ def test_parquet_that_cannot_be_used(
 
 
 def test_a_damaged_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PIECE", 10)
+    monkeypatch.setattr(pieces, "PIECE", 10)
     rng = np.random.default_rng(0)
     content = [png(rng.integers(0, 255, (30, 30), np.uint8)) for _ in range(40)]
     path = write_parquet(tmp_path / "a.parquet", {"image": content})
@@ -274,13 +275,13 @@ def test_a_file_that_changes_while_it_is_read(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own = sources.ArraySource.batches
+    own = ArraySource.batches
 
-    def changing(self: sources.ArraySource, piece: int) -> object:
+    def changing(self: ArraySource, piece: int) -> object:
         os.utime(images, ns=(1, 1))
         return own(self, piece)
 
-    monkeypatch.setattr(sources.ArraySource, "batches", changing)
+    monkeypatch.setattr(ArraySource, "batches", changing)
     told = fails(capsys, model_file, images, "--out", tmp_path / "a.csv")
     assert "with few[11]: its files changed while they were read" in told
 

@@ -14,7 +14,8 @@ from processes import PATIENCE, run_job
 from scoring_support import assert_alike, read_rows, run, write_idx, write_kinds
 from tests_support import stripes
 
-from nescio.scoring import sources
+from nescio.scoring import pieces, sources
+from nescio.scoring.arrays import ArraySource
 
 KINDS = (
     *("folder", "files", "idx", "idx.gz", "npz", "compressed npz", "shards", "parquet"),
@@ -66,7 +67,7 @@ def test_lines_are_those_of_predict_json(  # noqa: PLR0917 - fixtures
     assert len(told.out.splitlines()) == 1
     assert_alike(read_rows(out), expected)
     # In smaller pieces, too; and nothing is left behind.
-    monkeypatch.setattr(sources, "PIECE", 16)
+    monkeypatch.setattr(pieces, "PIECE", 16)
     assert run(*command, "--force") == 0
     assert_alike(read_rows(out), expected)
     assert [each.name for each in tmp_path.iterdir()] == ["a.jsonl"]
@@ -161,15 +162,15 @@ def test_what_is_done_is_not_done_again(
     out = tmp_path / "a.jsonl"
     command = ("predict", model_file, many, "--samples", "5", "--out", out)
     read = []
-    batches = sources.ArraySource.batches
+    batches = ArraySource.batches
 
-    def counted(self: sources.ArraySource, piece: int):
+    def counted(self: ArraySource, piece: int):
         read.append(piece)
         if read == [0, 1, 2, 3]:
             raise KeyboardInterrupt
         return batches(self, piece)
 
-    monkeypatch.setattr(sources.ArraySource, "batches", counted)
+    monkeypatch.setattr(ArraySource, "batches", counted)
     assert run(*command) == 130
     folder = tmp_path / "a.jsonl.parts"
     assert len(list(folder.glob("0*"))) == 3
@@ -189,7 +190,7 @@ def test_a_piece_whose_file_changed_is_scored_again(
 ) -> None:
     from tests_support import png
 
-    monkeypatch.setattr(sources, "PIECE", 2)
+    monkeypatch.setattr(pieces, "PIECE", 2)
     images = stripes(6, 5).images[:, 0].numpy()
     folder = tmp_path / "files"
     folder.mkdir()

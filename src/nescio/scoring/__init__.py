@@ -1,7 +1,8 @@
 """Scoring: answers for any number of images, by one process or several, into one file.
 
-Read in this order: :mod:`batches`, :mod:`sources`, :mod:`answers`, :mod:`writing`, :mod:`formats`,
-:mod:`parquet`, :mod:`parts`, :mod:`run`.
+Read in this order: :mod:`batches`, :mod:`pieces`, :mod:`arrays`, :mod:`encoded`, :mod:`sources`,
+:mod:`answers`, :mod:`writing`, :mod:`formats`, :mod:`parquet`, :mod:`parts`, :mod:`watch`,
+:mod:`run`.
 """
 
 from nescio.scoring.answers import table_columns

@@ -23,7 +23,7 @@ from nescio.classifier.fingerprint import posterior_digest
 from nescio.devices import choose_precision
 from nescio.errors import DataError
 from nescio.files import atomic_path, claimed
-from nescio.progress import SILENT, Reporter, Task
+from nescio.progress import SILENT, Reporter
 from nescio.ranks import SOLO, Ranks, agree, exchange, together
 from nescio.refusal import Decisions, Rule
 from nescio.scoring.answers import Answers
@@ -31,16 +31,11 @@ from nescio.scoring.batches import Batch
 from nescio.scoring.formats import choose_format
 from nescio.scoring.parts import Counts, Part, PartsFolder, explained
 from nescio.scoring.sources import Plan, open_plan
+from nescio.scoring.watch import Watch
 from nescio.scoring.writing import Format
 
 KEEP = 2**28
 """Bytes of drawn networks that are kept for the whole run: 256 MiB."""
-
-LISTING_SECONDS = 2.0
-"""How often, at most, the folder is listed for what other processes have done."""
-
-LISTING_SHARE = 0.02
-"""How much of the time may go into that."""
 
 ASK_SECONDS = 0.2
 """How often a process that is done looks whether the others are."""
@@ -190,7 +185,7 @@ class _Run:
         done, left = self.sort_out(ranks)
         mine = left[ranks.rank :: ranks.size]
         with reporter.task("predicting", self.plan.images, "images") as task:
-            watch = _Watch(self.folder, task, enabled=ranks.rank == 0)
+            watch = Watch(self.folder, task, enabled=ranks.rank == 0)
             watch.look()
             for piece in mine:
                 done[piece] = self.score_piece(piece, watch)
@@ -220,7 +215,7 @@ class _Run:
         every = [json.loads(said) for said in exchange(ranks, json.dumps(left))]
         return done, sorted(piece for some in every for piece in some)
 
-    def score_piece(self, piece: int, watch: _Watch) -> Part:
+    def score_piece(self, piece: int, watch: Watch) -> Part:
         """Read, decide and write one piece."""
         stamp = self.plan.stamp(piece)
         counts = Counts()
@@ -258,7 +253,7 @@ class _Run:
             )
         return Answers(batch.names, batch.errors, Decisions.concatenate(chunks) if chunks else None)
 
-    def wait_for_all(self, ranks: Ranks, watch: _Watch) -> None:
+    def wait_for_all(self, ranks: Ranks, watch: Watch) -> None:
         """Go on once all processes have done their shares.
 
         By files, not by what passes between processes: that would give up after a while, and
@@ -316,42 +311,3 @@ def _count(answers: Answers) -> Counts:
         unfamiliar=unfamiliar,
         unreadable=len(answers.errors),
     )
-
-
-class _Watch:
-    """Tells how far all processes are: this one by itself, the others by their parts.
-
-    Args:
-        folder: Where the parts appear.
-        task: What is told.
-        enabled: Whether this process tells; the others only work.
-    """
-
-    def __init__(self, folder: PartsFolder, task: Task, *, enabled: bool) -> None:
-        self._folder, self._task, self._enabled = folder, task, enabled
-        self._told = self._own = self._finished = self._others = 0
-        self._next = 0.0
-
-    def advance(self, count: int) -> None:
-        """So many more images of a piece are done by this process."""
-        self._own += count
-        self.look()
-
-    def finished(self) -> None:
-        """The piece is done, and among the parts."""
-        self._finished = self._own
-
-    def look(self, *, now: bool = False) -> None:
-        """Tell how far all are; what others did is looked up unless that was done lately."""
-        if not self._enabled:
-            return
-        began = time.monotonic()
-        if now or began >= self._next:
-            listed = sum(part.counts.images for part in self._folder.parts())
-            self._others = listed - self._finished
-            took = time.monotonic() - began
-            self._next = began + max(LISTING_SECONDS, took / LISTING_SHARE)
-        done = self._others + self._own
-        if done > self._told:
-            self._task.advance(done - self._told)
-            self._told = done
