@@ -9,7 +9,8 @@ import pytest
 import torch
 from tests_support import Told, png, stripes, write_shards, write_tar
 
-from nescio.data import Reading, Rows, load, read_all, shards
+from nescio.data import Reading, Rows, load, read_all
+from nescio.data import members as tar_members
 from nescio.data.shards import expand
 from nescio.errors import DataError, UnreadableImage
 
@@ -134,7 +135,7 @@ def test_an_unreadable_image_is_named_and_may_be_skipped(
     kept = load(path, reading=Reading(skip_unreadable=True)).train
     assert kept.names == ("a.tar/0.png", "a.tar/2.png")
     assert kept.require_labels().tolist() == [0, 1]
-    monkeypatch.setattr(shards, "LARGEST_IMAGE", 90)
+    monkeypatch.setattr(tar_members, "LARGEST_IMAGE", 90)
     with pytest.raises(UnreadableImage, match=r"a\.tar/1\.png: 99 bytes are no image"):
         load(path, reading=Reading(image_size=2, colour="grey"))
 

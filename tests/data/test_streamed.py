@@ -65,11 +65,11 @@ def test_hashes_and_fingerprint_take_one_reading(
 ) -> None:
     pattern = write_shards(tmp_path, stripes(12, 0))
     opened: list[int] = []
-    from nescio.data import shards
+    from nescio.data.members import Members
 
-    original = shards.Members.open
+    original = Members.open
     monkeypatch.setattr(
-        shards.Members, "open", lambda self, index: opened.append(index) or original(self, index)
+        Members, "open", lambda self, index: opened.append(index) or original(self, index)
     )
     reading = Reading(stream=True, image_size=6, colour="grey")
     dataset = load(pattern, reading=reading)

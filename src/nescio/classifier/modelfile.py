@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,39 +24,19 @@ from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 
 from nescio.classifier.classifier import Classifier
+from nescio.classifier.contents import describe, rebuild, tensors_of
 from nescio.classifier.fingerprint import (
     digest,
-    fixed_tensors,
-    posterior_digest,
-    posterior_tensors,
 )
-from nescio.classifier.record import TrainingRecord
-from nescio.data import Preprocessing
 from nescio.devices import choose_device, choose_precision
-from nescio.errors import ModelFileError, NescioError, RuleError, UsageError
-from nescio.familiarity import Familiarity
+from nescio.errors import ModelFileError, NescioError, RuleError
 from nescio.files import atomic_path
-from nescio.inference import FAMILIES, SCALE_MAPS, Epoch, Misfit, Posterior, Recipe
-from nescio.inference.posterior import count, group, require_shapes
-from nescio.network import (
-    OWN,
-    NetworkSpec,
-    Normalisation,
-    build,
-    lay_out,
-    named_tensors,
-    normalised,
-)
-from nescio.refusal import CalibratedRule, KeptScores, rule_from_json
 
 FORMAT_VERSION = 6
 """Raised when an older nescio could misread what a newer one wrote."""
 
 SUM = "nescio.sha256"
 """The key of the description's SHA-256; files of format 5 have none."""
-
-KEPT = "calibration"
-"""The group of the tensors that thresholds are set from; older files have none."""
 
 OLDEST_FORMAT = 5
 """Models of earlier formats hold no familiarity model, or one or a rule of another kind."""
@@ -85,15 +65,8 @@ def to_bytes(classifier: Classifier) -> bytes:
 
 def _pack(classifier: Classifier) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of the file."""
-    stored = {**posterior_tensors(classifier), "seen": classifier.record.seen}
-    if classifier.reference is not None:
-        stored["reference"] = classifier.reference
-    if classifier.kept is not None:
-        kept = classifier.kept.tensors()
-        stored |= {f"{KEPT}/{name}": value.contiguous() for name, value in kept.items()}
-    if classifier.record.parts is not None:
-        stored["parts"] = classifier.record.parts
-    header = {**_describe(classifier), "digest": digest(stored)}
+    stored = tensors_of(classifier)
+    header = {"format": FORMAT_VERSION, **describe(classifier), "digest": digest(stored)}
     text = json.dumps(header, allow_nan=False)
     return stored, {"nescio": text, SUM: _sum(text)}
 
@@ -173,7 +146,7 @@ def _restore(
     if digest(tensors) != header.get("digest"):
         raise ModelFileError(f"{path}: the file is damaged (its digest does not match)")
     try:
-        classifier = _rebuild(path, header, tensors, network)
+        classifier = rebuild(path, header, tensors, network)
     except RuleError as error:
         raise ModelFileError(f"{path}: the file's rule is damaged ({error})") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -219,196 +192,6 @@ def _header(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
             "nothing, or other things, of its training images; train it again with nescio train"
         )
     return header  # type: ignore[no-any-return]
-
-
-def _describe(classifier: Classifier) -> dict[str, Any]:
-    record = classifier.record
-    calibrated = classifier.calibrated
-    return {
-        "format": FORMAT_VERSION,
-        "network": asdict(classifier.spec),
-        "preprocessing": asdict(classifier.preprocessing),
-        "classes": list(classifier.classes),
-        "recipe": asdict(classifier.recipe),
-        "posterior": {
-            "family": classifier.guide.family,
-            "random_parameters": count(classifier.guide.center()),
-            "description": classifier.guide.describe(),
-        },
-        "stages": [] if classifier.familiarity is None else list(classifier.familiarity.names),
-        "rule": classifier.rule.to_json(),
-        "calibrated": None if calibrated is None else calibrated.to_json(),
-        "training": {
-            "data": record.data,
-            "fingerprint": record.fingerprint,
-            "train_images": record.train_images,
-            "calibration_images": record.calibration_images,
-            "test_fraction": record.test_fraction,
-            "seed": record.seed,
-            "history": [asdict(epoch) for epoch in record.history],
-            "stopped": record.stopped,
-            "versions": dict(record.versions),
-            "diagnostics": dict(record.diagnostics),
-            "extra_images": record.extra_images,
-            "extra_fingerprint": record.extra_fingerprint,
-            "weights": record.weights,
-            "weights_fingerprint": record.weights_fingerprint,
-            "split_fingerprint": record.split_fingerprint,
-        },
-    }
-
-
-def _rebuild(
-    path: Path,
-    header: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    network: nn.Module | str | None,
-) -> Classifier:
-    spec, recipe = _spec(header), _recipe(path, header)
-    module, guide = _matching_network(path, header, spec, network, tensors)
-    calibrated = header["calibrated"]
-    training = header["training"]
-    rule = None if calibrated is None else rule_from_json(calibrated)
-    stages = [str(name) for name in header["stages"]]
-    known = Familiarity.unpack(group(tensors, "familiarity"), stages) if stages else None
-    if known is not None and known.classes != spec.classes:
-        raise ValueError("the familiarity model has other classes")
-    classifier = Classifier(
-        network=module,
-        guide=guide,
-        spec=spec,
-        preprocessing=Preprocessing(**header["preprocessing"]),
-        classes=tuple(str(name) for name in header["classes"]),
-        recipe=recipe,
-        rule=rule_from_json(header["rule"]),
-        calibrated=rule if isinstance(rule, CalibratedRule) else None,
-        record=TrainingRecord(
-            **{
-                **training,
-                "history": tuple(Epoch(**epoch) for epoch in training["history"]),
-                "seen": tensors["seen"],
-                "parts": tensors.get("parts"),
-            }
-        ),
-        familiarity=known,
-        reference=tensors.get("reference"),
-        kept=kept_scores(calibrated, group(tensors, KEPT)),
-    )
-    _check_binding(path, classifier)
-    return classifier
-
-
-def kept_scores(
-    calibrated: Mapping[str, Any] | None, tensors: Mapping[str, Tensor]
-) -> KeptScores | None:
-    """What the file keeps of its calibration, by the tensors of that group; files may have none.
-
-    Raises:
-        KeyError: One of them is missing.
-        ValueError: They are not such numbers, or not of the images that thresholds were set from.
-    """
-    if not tensors:
-        return None
-    kept = KeptScores.unpack(tensors)
-    if calibrated is None or calibrated["calibrated_on"]["images"] != len(kept):
-        raise ValueError("the scores of calibration are of other images than the thresholds")
-    return kept
-
-
-def _spec(header: Mapping[str, Any]) -> NetworkSpec:
-    described = header["network"]
-    shape = tuple(int(side) for side in described["shape"])
-    if len(shape) != 3:
-        raise ValueError(f"network shape {shape}")
-    normalise = described.get("normalise")
-    try:
-        constants = None if normalise is None else Normalisation.from_json(normalise)
-    except UsageError as error:
-        raise ValueError(str(error)) from error
-    return NetworkSpec(str(described["name"]), shape, int(described["classes"]), constants)
-
-
-def _recipe(path: Path, header: Mapping[str, Any]) -> Recipe:
-    try:
-        return Recipe(**header["recipe"])
-    except UsageError as error:
-        raise ModelFileError(f"{path}: the file's recipe is damaged ({error})") from error
-
-
-def _check_binding(path: Path, classifier: Classifier) -> None:
-    """Thresholds set on one posterior promise nothing on another."""
-    own = None
-    for rule in (classifier.rule, classifier.calibrated):
-        if isinstance(rule, CalibratedRule):
-            own = own or posterior_digest(classifier)
-            if rule.calibrated_on.posterior != own:
-                raise ModelFileError(
-                    f"{path}: its thresholds were set on another posterior, so they promise "
-                    "nothing here; set them again with nescio calibrate"
-                )
-
-
-def _matching_network(
-    path: Path,
-    header: Mapping[str, Any],
-    spec: NetworkSpec,
-    network: nn.Module | str | None,
-    tensors: Mapping[str, Tensor],
-) -> tuple[nn.Module, Posterior]:
-    """The network of ``spec`` and its posterior, once the file's tensors are known to fit it."""
-    if isinstance(network, nn.Module):
-        module = network
-    elif spec.needs_code:
-        module = _user_network(path, spec, network)
-    else:
-        # Shapes are compared on no memory first: a hostile file cannot ask for much.
-        with torch.device("meta"):
-            _fitting_posterior(path, header, normalised(build(spec), spec.normalise), tensors)
-        module = build(spec)
-    module = normalised(module, spec.normalise)
-    guide = _fitting_posterior(path, header, module, tensors)
-    module = lay_out(module.eval().float())
-    center, fixed = guide.center(), group(tensors, "fixed")
-    with torch.no_grad():
-        for name, value in named_tensors(module).items():
-            if name in center:
-                value.copy_(center[name])
-        for name, value in fixed_tensors(module, guide.names).items():
-            value.copy_(fixed[name])
-    return module, guide
-
-
-def _user_network(path: Path, spec: NetworkSpec, network: str | None) -> nn.Module:
-    if spec.name == OWN and network is None:
-        raise ModelFileError(
-            f"{path}: its network was a Python object; load it in Python with "
-            "load_model(path, network=...), or name its module:factory with --network"
-        )
-    if network is None:
-        raise ModelFileError(
-            f"{path}: its network comes from {spec.name!r}; a file alone runs no code, "
-            f"so allow it with --network {spec.name}"
-        )
-    return build(replace(spec, name=network))
-
-
-def _fitting_posterior(
-    path: Path, header: Mapping[str, Any], module: nn.Module, tensors: Mapping[str, Tensor]
-) -> Posterior:
-    """The posterior, once its tensors and the fixed ones are known to fit the network."""
-    family = str(header.get("posterior", {}).get("family", "mean-field"))
-    if family not in FAMILIES:
-        raise ModelFileError(f"{path}: its posterior is of an unknown family, {family!r}")
-    scale_map = SCALE_MAPS[str(header["recipe"].get("scale", "softplus"))]
-    shapes = {name: tuple(value.shape) for name, value in named_tensors(module).items()}
-    try:
-        guide = FAMILIES[family].from_tensors(tensors, shapes, scale_map)
-        require_shapes(group(tensors, "fixed"), fixed_tensors(module, guide.names))
-    except Misfit as error:
-        raise ModelFileError(
-            f"{path}: its tensors do not fit the network; they differ in {error.name!r}"
-        ) from error
-    return guide
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from nescio.classifier.calibrating import Promises, no_threshold
 from nescio.classifier.classifier import Classifier
-from nescio.classifier.modelfile import KEPT, kept_scores, open_safetensors, read_header
+from nescio.classifier.contents import KEPT, kept_scores
+from nescio.classifier.modelfile import open_safetensors, read_header
 from nescio.errors import ModelFileError, NescioError, RuleError
 from nescio.refusal import (
     RISKS,

@@ -163,7 +163,7 @@ def _context() -> BaseContext:
     """
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
-    forkserver.set_forkserver_preload([__name__, "nescio.data.shards"])
+    forkserver.set_forkserver_preload([__name__, "nescio.data.members"])
     # Ctrl-C is for this process, which ends the others; they inherit what is blocked.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nescio.data import Preprocessing
 from nescio.data.encoded import Encoded, file_stamp, read_encoded
+from nescio.data.members import list_members
 from nescio.data.parquet import ParquetFile
-from nescio.data.shards import list_members
 from nescio.errors import DataError, UnreadableImage
 from nescio.scoring import pieces
 from nescio.scoring.batches import Batch, batch_of_files
