@@ -6,7 +6,7 @@ from torch import Tensor, nn
 import nescio
 from nescio.data import ImageSet
 from nescio.errors import ArchitectureError, UsageError
-from nescio.familiarity import Familiarity, StageReader, familiarity, find_stages, fit_familiarity
+from nescio.familiarity import Familiarity, StageReader, find_stages, fit_familiarity, fitting
 from nescio.familiarity.stages import reduce_features
 from nescio.network import NetworkSpec, build
 
@@ -205,13 +205,13 @@ def test_few_images_go_through_the_network_once(monkeypatch: pytest.MonkeyPatch)
     train = stripes(600, 0)
     network = nn.Sequential(Counting(), *small_network()[1:]).eval()
     told = Told()
-    monkeypatch.setattr(familiarity, "FEW", 0)  # of fewer all features are kept
+    monkeypatch.setattr(fitting, "FEW", 0)  # of fewer all features are kept
     known = fit_familiarity(network, {}, train, classes=3, reporter=told)
     # Two more to find the stages, and two to see how large they are.
     assert Counting.images == len(train) + 4
     assert told.tasks == {"getting to know the training images": (600, 600)}
     # Features too large to keep are read anew for each purpose.
-    monkeypatch.setattr(familiarity, "MOST_KEPT", 1000)
+    monkeypatch.setattr(fitting, "MOST_KEPT", 1000)
     again = fit_familiarity(network, {}, train, classes=3, reporter=told)
     assert Counting.images == 4 * (len(train) + 2)
     assert told.tasks == {"getting to know the training images": (1800, 1800)}

@@ -1,16 +1,17 @@
 """Refusal: scores, rules, calibration, and the decisions that come out.
 
 Read in this order: :mod:`decisions`, :mod:`scores`, :mod:`sequential`, :mod:`calibration`,
-:mod:`risk`, :mod:`frontier`, :mod:`breakeven`, :mod:`calibrated`, :mod:`promises`, :mod:`wording`,
-:mod:`rules`.
+:mod:`risk`, :mod:`frontier`, :mod:`breakeven`, :mod:`calibrated`, :mod:`gates`, :mod:`promises`,
+:mod:`wording`, :mod:`rules`.
 Scores and rules are pure functions of the sampled probabilities ``(S, N, C)`` and of the
 evidence ``(N, L, C)`` on how familiar the images are.
 """
 
-from nescio.refusal.calibrated import CalibratedOn, CalibratedRule, CalibrationScores, calibrate
+from nescio.refusal.calibrated import CalibratedOn, CalibratedRule
 from nescio.refusal.calibration import conformal_threshold, images_needed
 from nescio.refusal.decisions import Decision, Decisions, Reason, Verdicts
 from nescio.refusal.frontier import Frontier, find_frontier
+from nescio.refusal.gates import CalibrationScores, calibrate
 from nescio.refusal.promises import RISKS, KeptScores, PromiseRow, promise_table
 from nescio.refusal.risk import calibration_needed, certify, check_promise
 from nescio.refusal.rules import (

@@ -18,13 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nescio.refusal.calibrated import (
-    DOUBT,
-    CalibratedOn,
-    CalibratedRule,
-    CalibrationScores,
-    calibrate,
-)
+from nescio.refusal.calibrated import DOUBT, CalibratedOn, CalibratedRule
+from nescio.refusal.gates import CalibrationScores, calibrate
 
 RISKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """The error rates of the table."""
