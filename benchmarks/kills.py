@@ -33,6 +33,9 @@ from nescio.ranks import join_ranks
 
 RESULTS = Path(__file__).parents[1] / "docs" / "kills.json"
 
+STARTING = 0.2
+"""The share of kills that are meant for the time before training."""
+
 MINUTES = 0.05
 """Within a pass a checkpoint is due after three seconds."""
 
@@ -71,7 +74,7 @@ def work(arguments: argparse.Namespace) -> None:
     """One training, as each process of it runs it."""
     torch.set_num_threads(1)
     ranks = join_ranks("cpu")
-    reporter = Log(arguments.log) if ranks.rank == 0 else SILENT
+    reporter = Log(arguments.journal) if ranks.rank == 0 else SILENT
     saves = None
     if arguments.folder is not None:
         saves = Checkpoints(arguments.folder, resume=True, minutes=MINUTES)
@@ -93,7 +96,7 @@ def work(arguments: argparse.Namespace) -> None:
 
 def start(arguments: argparse.Namespace, out: Path, log: Path, folder: Path | None):
     """Begin a training, or go on with it, in a group of processes of its own."""
-    own = [__file__, "--work", "--out", out, "--log", log, "--data", arguments.data]
+    own = [__file__, "--work", "--out", out, "--journal", log, "--data", arguments.data]
     own += ["--seed", arguments.seed, "--epochs", arguments.epochs]
     own += [] if folder is None else ["--folder", folder]
     launcher = [sys.executable]
@@ -125,10 +128,15 @@ def kill_all(job: subprocess.Popen) -> None:
     job.wait()
 
 
+def lines_of(log: Path) -> list[str]:
+    """What a training told so far."""
+    return log.read_text().splitlines() if log.exists() else []
+
+
 def steps_of(log: Path, total: int | None) -> list[tuple[int, int]]:
     """For each run in the log: the step that it began at, and the last that it made."""
     runs = []
-    for line in log.read_text().splitlines() if log.exists() else []:
+    for line in lines_of(log):
         if line.startswith("left"):
             left = int(line.split()[1])
             begun = 0 if total is None else total - left
@@ -154,15 +162,18 @@ def supervise(arguments: argparse.Namespace) -> dict[str, object]:
         folder = Path(place)
         begun = time.monotonic()
         plain = start(arguments, folder / "plain.nescio", folder / "plain.log", None)
+        while plain.poll() is None and not lines_of(folder / "plain.log"):
+            time.sleep(0.05)
+        starting = time.monotonic() - begun
         assert plain.wait() == 0
         seconds = time.monotonic() - begun
-        lines = (folder / "plain.log").read_text().splitlines()
+        lines = lines_of(folder / "plain.log")
         total, passes = lines.count("step"), lines.count("pass")
         found: dict[str, list] = {"moments": [], "stages": [], "lost": [], "equal": []}
         while len(found["moments"]) < arguments.kills:
             tried = folder / f"round-{len(found['equal'])}"
             tried.mkdir()
-            one_round(arguments, tried, (seconds, total), draws, found)
+            one_round(arguments, tried, (starting, seconds, total), draws, found)
             found["equal"].append(same(tried / "killed.nescio", folder / "plain.nescio"))
         return {
             "data": arguments.data,
@@ -181,12 +192,12 @@ def supervise(arguments: argparse.Namespace) -> dict[str, object]:
 def one_round(
     arguments: argparse.Namespace,
     folder: Path,
-    undisturbed: tuple[float, int],
+    undisturbed: tuple[float, float, int],
     draws: random.Random,
     found: dict[str, list],
 ) -> None:
     """One training, killed until it is done or there were kills enough."""
-    seconds, total = undisturbed
+    starting, seconds, total = undisturbed
     out, log, saves = folder / "killed.nescio", folder / "killed.log", folder / "saves"
     while not out.exists():
         job = start(arguments, out, log, saves)
@@ -194,14 +205,16 @@ def one_round(
             assert job.wait() == 0
             break
         # Anywhere in what is left, and while the program starts, too.
-        moment = draws.uniform(0.3, 1.0) * seconds * draws.choice([0.15, 0.3, 0.6])
+        known, moment = len(lines_of(log)), draws.uniform(0.3, starting)
+        if draws.random() > STARTING:
+            moment = starting + draws.uniform(0, seconds - starting) * draws.choice([0.3, 0.6, 1])
         try:
             assert job.wait(moment) == 0
         except subprocess.TimeoutExpired:
             kill_all(job)
             found["moments"].append(round(moment, 2))
-            last = log.read_text().splitlines()[-1:] if log.exists() else []
-            found["stages"].append(last[0].split()[0] if last else "start")
+            told = lines_of(log)[known:]
+            found["stages"].append(told[-1].split()[0] if told else "start")
     runs = steps_of(log, total)
     found["lost"] += [max(0, end - after) for (_, end), (after, _) in pairwise(runs)]
 
@@ -214,7 +227,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
-    for name in ("--out", "--log", "--folder"):
+    for name in ("--out", "--journal", "--folder"):
         parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
