@@ -65,3 +65,8 @@ def test_peak_memory_is_this_process_own() -> None:
     other = int(subprocess.run(run, capture_output=True, check=True).stdout)
     # ru_maxrss of that process would say at least what this one held when it began.
     assert 2**24 < other < len(held)
+
+
+def test_the_package_needs_nothing_that_is_of_unix_alone() -> None:
+    program = "import sys; sys.modules['resource'] = None; import nescio, nescio.cli.app"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -102,6 +101,8 @@ def peak_memory() -> int:
     found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
     if found:  # Linux: ru_maxrss would begin with what the process that started us held
         return int(found[1]) * 1024
+    import resource  # of Unix alone; the rest of the package need not be
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

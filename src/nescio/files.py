@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -69,7 +69,8 @@ def claimed(target: Path, lock: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)  # while it is ours: who waits for the name gets a new file
+        with suppress(OSError):  # Windows removes it at the release
+            lock.unlink()  # while it is ours: who comes next makes a new one
         held.release()
 
 

@@ -197,10 +197,15 @@ def list_members(shard: Path) -> tuple[Members, tuple[str, str] | None]:
 
 
 def _is_image(member: tarfile.TarInfo) -> bool:
-    """Whether a member is an image: links, devices and holes are never followed."""
-    key, ending = _key(member.name)
+    """Whether a member is an image."""
+    return _is_plain(member) and f".{_key(member.name)[1]}" in SUFFIXES
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    """Whether a member is a file that is not hidden: links, devices and holes are not."""
+    key, _ = _key(member.name)
     hidden = any(is_hidden(part) for part in PurePosixPath(key).parts if part != ".")
-    return member.isreg() and not member.issparse() and not hidden and f".{ending}" in SUFFIXES
+    return member.isreg() and not member.issparse() and not hidden
 
 
 class _Found:
@@ -216,9 +221,7 @@ class _Found:
     def add(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         """Sort one member in; links, devices and holes are never followed."""
         key, ending = _key(member.name)
-        plain = member.isreg() and not member.issparse()
-        hidden = any(is_hidden(part) for part in PurePosixPath(key).parts if part != ".")
-        if not plain or hidden:
+        if not _is_plain(member):
             self.skipped += 1
         elif f".{ending}" in SUFFIXES:
             self._add_image(key, member)

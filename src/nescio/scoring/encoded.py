@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nescio.data import Preprocessing
 from nescio.data.encoded import Encoded, file_stamp, read_encoded
-from nescio.data.members import list_members
+from nescio.data.members import Members, list_members
 from nescio.data.parquet import ParquetFile
 from nescio.errors import DataError, UnreadableImage
 from nescio.scoring import pieces
@@ -58,7 +58,7 @@ class ShardSource:
         """Lines that change where the content of a piece does."""
         yield file_stamp(self.shard)
 
-    def batches(self, piece: int) -> Iterator[Batch]:  # noqa: ARG002
+    def batches(self, piece: int) -> Iterator[Batch]:  # noqa: ARG002 - likewise
         """The images of a piece in their order."""
         members, end = list_members(self.shard)
         for part in parts_of(len(members.names), self.preprocessing):
@@ -123,17 +123,15 @@ def _runs(groups: Sequence[int]) -> tuple[range, ...]:
 class _Some:
     """Some of the images of a shard."""
 
-    whole: Encoded
+    whole: Members
     places: range
 
     @property
     def names(self) -> Sequence[str]:
         return [self.whole.names[i] for i in self.places]
 
-    def open(self, index: int) -> Path | BytesIO:
-        opened = self.whole.open(self.places[index])
-        assert isinstance(opened, Path | BytesIO)  # noqa: S101 - of shards
-        return opened
+    def open(self, index: int) -> BytesIO:
+        return self.whole.open(self.places[index])
 
     def stamps(self) -> Iterator[str]:
         return iter(())
