@@ -7,7 +7,7 @@ from PIL import Image
 from tests_support import Told
 
 from nescio.data import Preprocessing, decode_image, list_images, load, read_images, split
-from nescio.data.folders import natural_key
+from nescio.data.class_numbers import natural_key
 from nescio.errors import DataError, UnreadableImage
 
 

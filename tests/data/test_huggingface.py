@@ -97,7 +97,7 @@ def test_what_cannot_be_used(hf: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="it has no images"):
         load(f"hf:{tmp_path}/blind")
     table(hf, images, [0.5, 1.5, 0.5, 1.5], hf.Value("float32")).save_to_disk(tmp_path / "floats")
-    with pytest.raises(DataError, match="must be class numbers or names"):
+    with pytest.raises(DataError, match="must be a class number or name"):
         load(f"hf:{tmp_path}/floats")
     broken = [{"bytes": b"x", "path": None}, None]
     features = {"image": hf.Image(), "label": hf.Value("int64")}

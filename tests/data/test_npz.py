@@ -75,9 +75,11 @@ def test_floats_outside(tmp_path: Path, value: float) -> None:
         ({"images": np.zeros((2, 2, 2, 4), np.uint8)}, "must have shape"),
         ({"images": np.zeros((2, 2, 2), np.int64)}, "uint8, or float"),
         ({"images": np.zeros((2, 2, 2), np.uint8), "labels": np.zeros(3, int)}, "labels"),
-        ({"images": np.zeros((2, 2, 2), np.uint8), "labels": np.array([0, -1])}, "below 0"),
-        ({"images": np.zeros((2, 2, 2), np.uint8), "labels": np.array([0, 10**9])}, "class number"),
-        ({"images": np.zeros((2, 2, 2), np.uint8), "labels": np.array([0.5, 1])}, "integers"),
+        ({"images": np.zeros((2, 2, 2), np.uint8), "labels": np.array([0, -1])}, "labels are -1"),
+        (
+            {"images": np.zeros((2, 2, 2), np.uint8), "labels": np.array([0.5, 1])},
+            "class number or name",
+        ),
         ({"images": np.array([object()] * 2)}, "plain arrays"),
     ],
 )
@@ -94,7 +96,7 @@ def test_labels_outside_the_named_classes(tmp_path: Path) -> None:
         labels=np.array([0, 2]),
         classes=np.array(["a", "b"]),
     )
-    with pytest.raises(DataError, match="label 2 of image 1 is outside the 2 classes"):
+    with pytest.raises(DataError, match="label 2 is outside the 2 classes"):
         read_npz(tmp_path / "a.npz")
 
 

@@ -72,7 +72,7 @@ def test_what_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(DataError, match=r"a\.parquet\[0\] has no label; a column 'label'"):
         load(path)
     assert load(path, labelled=False).train.labels is None
-    for labels, error in (([1.5] * 25, "class numbers or names"), ([-1] * 25, "must be from 0")):
+    for labels, error in (([1.5] * 25, "class number or name"), ([-1] * 25, "every label is -1")):
         write_parquet(path, {"image": CONTENT, "label": labels})
         with pytest.raises(DataError, match=error):
             load(path)

@@ -1,6 +1,6 @@
 """Data: images and labels from every form that the command line takes.
 
-Read in this order: :mod:`rows`, :mod:`ahead`, :mod:`images`, :mod:`features`,
+Read in this order: :mod:`rows`, :mod:`ahead`, :mod:`class_numbers`, :mod:`images`, :mod:`features`,
 :mod:`preprocess`, :mod:`reading`, :mod:`augment`, :mod:`decode`, :mod:`store`, :mod:`encoded`,
 :mod:`streamed`, :mod:`raw`, :mod:`idx`, :mod:`npz`, :mod:`folders`, :mod:`shards`,
 :mod:`parquet`, :mod:`synthetic`,
@@ -11,6 +11,7 @@ Read in this order: :mod:`rows`, :mod:`ahead`, :mod:`images`, :mod:`features`,
 
 from nescio.data.ahead import pass_order, read_ahead, shuffled
 from nescio.data.augment import Augmentation, parse_augmentation, suitable_augmentation
+from nescio.data.class_numbers import number_array
 from nescio.data.corruptions import CORRUPTIONS
 from nescio.data.decode import decode_image
 from nescio.data.duplicates import tell_duplicates
@@ -72,6 +73,7 @@ __all__ = [
     "natural",
     "noise",
     "novel_shapes",
+    "number_array",
     "parse_augmentation",
     "parse_shift",
     "parse_size",

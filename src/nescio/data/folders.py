@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from nescio.data.class_numbers import natural_key
 from nescio.data.encoded import Encoded, Files, check_failures, choose_shape, read_encoded
 from nescio.data.images import Dataset, ImageSet, Preprocessing, fingerprint_prefix
 from nescio.data.reading import Reading
@@ -27,12 +27,6 @@ KINDS = 4
 
 OF_THE_SYSTEM = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
 """Files and folders that systems leave among images, whatever their case."""
-
-
-def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """Sorts ``class10`` after ``class9``."""
-    pieces = re.split(r"(\d+)", text.casefold())
-    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in pieces if p]
 
 
 def is_hidden(name: str) -> bool:

@@ -8,10 +8,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from nescio.data.class_numbers import label_text, number_texts
 from nescio.data.encoded import choose_shape, file_stamp
-from nescio.data.folders import natural_key, read_labelled, tell_alike
+from nescio.data.folders import read_labelled, tell_alike
 from nescio.data.images import Dataset, ImageSet
-from nescio.data.npz import MOST_CLASSES
 from nescio.data.reading import Reading
 from nescio.errors import DataError, UnreadableImage, UsageError
 from nescio.progress import SILENT, Reporter
@@ -173,14 +173,9 @@ def _labels(folder: Path, saved: Any, reading: Reading) -> tuple[list[int] | Non
         if min(values) < 0:
             raise DataError(f"{PREFIX}{folder}: image {values.index(min(values))} has no label")
         return values, tuple(kinds[column].names)
-    if all(isinstance(value, int) for value in values):
-        if not 0 <= min(values) <= max(values) < MOST_CLASSES:
-            raise DataError(
-                f"{PREFIX}{folder}: class numbers must be from 0 to {MOST_CLASSES - 1:,}"
-            )
-        return values, tuple(str(i) for i in range(max(values) + 1))
-    if not all(isinstance(value, str) for value in values):
-        raise DataError(f"{PREFIX}{folder}: labels in {column!r} must be class numbers or names")
-    classes = sorted(set(values), key=natural_key)
-    place = {name: i for i, name in enumerate(classes)}
-    return [place[value] for value in values], tuple(classes)
+    try:
+        texts = [label_text(value) for value in values]
+    except ValueError as error:
+        raise DataError(f"{PREFIX}{folder}: column {column!r}: {error}") from error
+    numbers, classes = number_texts(texts, f"{PREFIX}{folder}")
+    return numbers.tolist(), classes

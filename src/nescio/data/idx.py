@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nescio.data.class_numbers import number_array
 from nescio.data.images import Dataset, ImageSet
 from nescio.data.preprocess import as_images
 from nescio.data.raw import RawImages
@@ -122,7 +123,7 @@ def read_idx_set(
     Args:
         path: ``NAME-images-idx3-ubyte``, perhaps with ``.gz``.
         name: What to call the set; ``NAME`` when ``None``.
-        classes: The class names; ``0``, ``1``, ... when empty.
+        classes: The class names; the numbers that occur when empty.
         memory: Bytes of images that may be held in memory. More are mapped from the file or, where
             that is compressed, from the cache folder.
         reporter: Told where images are kept.
@@ -140,8 +141,9 @@ def read_idx_set(
         raise DataError(
             f"{path}: {len(images)} images need as many labels, got {tuple(labels.shape)}"
         )
-    names = classes or tuple(str(i) for i in range(int(labels.max()) + 1))
-    return ImageSet(name, images, labels.long(), names)
+    if classes:
+        return ImageSet(name, images, labels.long(), classes)
+    return ImageSet(name, images, *number_array(labels.numpy(), str(path)))
 
 
 def find_idx_pair(folder: Path) -> tuple[Path, Path] | None:

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nescio.data.class_numbers import check_names
 from nescio.data.rows import (
     Rows,
     Stack,
@@ -113,6 +114,7 @@ class ImageSet:
                 f"{self.name}: images must be uint8 of shape (N, K, H, W), got "
                 f"{self.images.dtype} of shape {tuple(self.images.shape)}"
             )
+        check_names(self.classes, self.name)
         if self.labels is not None:
             self._check_labels(self.labels)
         if self.names and len(self.names) != len(self):

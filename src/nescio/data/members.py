@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
+from nescio.data.class_numbers import label_text
 from nescio.data.encoded import file_stamp
 from nescio.data.folders import SUFFIXES, is_hidden
 from nescio.errors import DataError, UnreadableImage
@@ -267,6 +268,10 @@ def _label(
         value = value.get("label", value.get("cls"))
         if value is None:  # of another task; a .cls may stand beside it
             return None
-    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+    try:
+        label = label_text(value)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+    if label is None:
         raise DataError(f"{where}: a label must be a class number or name, got {value!r:.60}")
-    return str(value)
+    return label

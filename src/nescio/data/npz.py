@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from nescio.data.class_numbers import number_array
 from nescio.data.images import ImageSet
 from nescio.data.preprocess import as_images
 from nescio.data.raw import RawImages
@@ -20,10 +20,6 @@ from nescio.data.reading import MEMORY
 from nescio.data.rows import Stack
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
-
-MOST_CLASSES = 100_000
-"""A larger label is taken for a mistake."""
-
 
 IMAGES = "images"
 
@@ -35,6 +31,7 @@ DAMAGED = (
     NotImplementedError,
     OSError,
     OverflowError,
+    RuntimeError,  # a password is asked for
     SyntaxError,
     TypeError,
     ValueError,
@@ -145,21 +142,7 @@ def _labels(
     if "labels" not in arrays:
         return None, ()
     raw = arrays["labels"]
-    if raw.shape != (count,):
-        raise DataError(f"{path}: 'labels' must have shape ({count},), got {raw.shape}")
-    if raw.dtype.kind in "US":
-        names, indices = np.unique(raw.astype(str), return_inverse=True)
-        return torch.from_numpy(indices.astype(np.int64)), tuple(str(name) for name in names)
-    if raw.dtype.kind not in "iu":
-        raise DataError(f"{path}: 'labels' must be integers or names, got {raw.dtype}")
-    labels = torch.from_numpy(raw.astype(np.int64))
-    if "classes" in arrays:
-        return labels, tuple(str(name) for name in arrays["classes"].ravel())
-    if int(labels.min()) < 0:
-        raise DataError(f"{path}: label {int(labels.min())} is below 0; number classes from 0")
-    if int(labels.max()) >= MOST_CLASSES:
-        raise DataError(
-            f"{path}: label {int(labels.max())} is not a class number below {MOST_CLASSES}; "
-            "number classes from 0, or give names"
-        )
-    return labels, tuple(str(i) for i in range(int(labels.max()) + 1))
+    if raw.ndim == 0 or len(raw) != count:
+        raise DataError(f"{path}: {count} images need as many labels, got shape {raw.shape}")
+    names = [str(name) for name in arrays["classes"].ravel()] if "classes" in arrays else []
+    return number_array(raw, f"{path}: 'labels'", names)

@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from nescio.data.class_numbers import label_text
 from nescio.data.encoded import choose_shape, file_stamp
 from nescio.data.folders import read_labelled, tell_alike
 from nescio.data.images import Dataset
@@ -256,11 +257,10 @@ def _labels(
             continue
         for rows in file.rows(range(len(file.groups)), 2**16, (LABEL,)):
             for value in rows[LABEL]:
-                if isinstance(value, bool) or not isinstance(value, int | str | None):
-                    raise DataError(
-                        f"{file.path}: 'label' must hold class numbers or names, got {value!r:.60}"
-                    )
-                given.append(None if value in (None, "") else str(value))
+                try:
+                    given.append(label_text(value))
+                except ValueError as error:
+                    raise DataError(f"{file.path}: column 'label': {error}") from error
     mend = "a column 'label' must hold a class number or name for each image"
     labels, classes = number_labels(pattern, given, images.names, reading, mend)
     noted = files[0].classes

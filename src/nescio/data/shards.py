@@ -14,11 +14,11 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+from nescio.data.class_numbers import natural_key, number_texts
 from nescio.data.encoded import choose_shape
-from nescio.data.folders import natural_key, read_labelled, tell_alike
+from nescio.data.folders import read_labelled, tell_alike
 from nescio.data.images import Dataset
 from nescio.data.members import Members, Record, State, look_through, state_of
-from nescio.data.npz import MOST_CLASSES
 from nescio.data.reading import Reading
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
@@ -136,7 +136,7 @@ def number_labels(
     reading: Reading,
     mend: str,
 ) -> tuple[list[int] | None, tuple[str, ...]]:
-    """The labels as indices, and the class names: those of numbers, or names in natural order.
+    """The labels as indices into the names that occur, in natural order.
 
     Args:
         source: What they come from, for errors.
@@ -146,18 +146,13 @@ def number_labels(
         mend: What to do where one is missing.
 
     Raises:
-        DataError: Labels are needed and one is missing; or one is no class number.
+        DataError: Labels are needed and one is missing, or is no class.
     """
     if None in labels:
         if reading.labelled:
             raise DataError(f"{source}: {names[labels.index(None)]} has no label; {mend}")
         return None, ()
-    given = [label for label in labels if label is not None]
-    if all(re.fullmatch(r"-?\d{1,9}", label) for label in given):
-        numbers = [int(label) for label in given]
-        if not 0 <= min(numbers) <= max(numbers) < MOST_CLASSES:
-            raise DataError(f"{source}: class numbers must be from 0 to {MOST_CLASSES - 1:,}")
-        return numbers, tuple(str(i) for i in range(max(numbers) + 1))
-    classes = sorted(set(given), key=natural_key)
-    place = {name: i for i, name in enumerate(classes)}
-    return [place[label] for label in given], tuple(classes)
+    numbers, classes = number_texts(labels, source)
+    if reading.labelled and not classes:
+        raise DataError(f"{source}: every label is -1, which stands for none; {mend}")
+    return (numbers.tolist(), classes) if classes else (None, ())
