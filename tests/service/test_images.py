@@ -21,6 +21,7 @@ from torch import Tensor
 from nescio.data import Preprocessing
 from nescio.data.decode import FORMATS
 from nescio.errors import DataError, UsageError
+from nescio.service.bodies import read_json
 from nescio.service.images import (
     DEFAULT_FORMATS,
     Given,
@@ -32,7 +33,6 @@ from nescio.service.images import (
 )
 from nescio.service.limits import Limits
 from nescio.service.problems import Problem
-from nescio.service.routes import _read_json
 
 GREY = Preprocessing(1, 6, 6)
 COLOUR = Preprocessing(3, 5, 7, "crop")
@@ -228,7 +228,7 @@ asked = st.fixed_dictionaries(
 def any_json(body: bytes) -> None:
     told, found = None, None
     try:
-        found = _read_json(body, LIMITS)
+        found = read_json(body, LIMITS)
     except Problem as problem:
         told = problem
     if told is not None:
@@ -298,8 +298,14 @@ def test_a_deadline_ends_reading() -> None:
 
 def test_base64_of_other_tools_is_read() -> None:
     assert from_base64("QUJD\nREVG\r\n") == b"ABCDEF"
-    assert from_base64("data:image/png;base64,QUJD") == b"ABC"
-    for wrong in ("QUJ", "QU-_", "Q=JD"):
+    for before in ("data:image/png;base64,", "DATA:image/PNG;BASE64,", "\n data:;base64, "):
+        assert from_base64(f"{before}QUJD") == b"ABC"
+    assert from_base64("data:image/png;base64,QUI%3D") == b"AB"
+    for content in (b"A", b"AB", b"ABC", b"\xfb\xff\xfe", b"\xfb\xff\xfe\xfb"):
+        plain, of_urls = base64.b64encode(content).decode(), base64.urlsafe_b64encode(content)
+        assert from_base64(plain) == from_base64(of_urls.decode()) == content
+        assert from_base64(plain.rstrip("=")) == content
+    for wrong in ("Q", "QUJDR", "Q=JD", "QUI=Q", "QUI==", "%%%%", "data:image/png,QUJD", "data:"):
         with pytest.raises(DataError, match="base64"):
             from_base64(wrong)
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from torch import Tensor
 
 from nescio.data import Preprocessing, adapt, as_images
 from nescio.data.decode import FORMATS, decode_image, look_at_image
+from nescio.data.foreign import PREFIX, kind_of
 from nescio.errors import DataError, UnreadableImage, UsageError
 from nescio.service.limits import Limits
 from nescio.service.problems import Problem
@@ -35,6 +37,8 @@ MEDIA_TYPES = {
     "image/x-portable-pixmap": "PPM",
 }
 """The content type of a raw body for each format."""
+
+_OF_URLS = str.maketrans("-_", "+/")
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def _look(one: Given, formats: tuple[str, ...]) -> Found:
             content = from_base64(content)
         if not content:
             raise UnreadableImage("the file is empty")
-        with _explained(formats):
+        with _explained(content, formats):
             (height, width), _ = look_at_image(BytesIO(content), formats=formats)
     except DataError as error:
         return Found(str(error), 0)
@@ -164,32 +168,40 @@ def _look(one: Given, formats: tuple[str, ...]) -> Found:
 
 
 def _decode(content: bytes, formats: tuple[str, ...]) -> np.ndarray[Any, np.dtype[Any]]:
-    with _explained(formats):
+    with _explained(content, formats):
         return decode_image(BytesIO(content), formats=formats)
 
 
 @contextmanager
-def _explained(formats: tuple[str, ...]) -> Iterator[None]:
+def _explained(content: bytes, formats: tuple[str, ...]) -> Iterator[None]:
     """Why a file is not read, without what the decoder says: it may tell of the inside."""
     try:
         yield
     except UnreadableImage:
+        kind = kind_of(content[:PREFIX])
+        damaged = ", or damaged" if kind.picture else ""
         raise UnreadableImage(
-            f"not an image that can be read, or damaged; read are {', '.join(formats)}"
+            f"{kind.what}, not an image that can be read{damaged}; read are {', '.join(formats)}"
         ) from None
 
 
 def from_base64(text: str) -> bytes:
     """The bytes behind base64, or behind a ``data:`` URL of base64.
 
+    Lines may be wrapped, padding may be left out, and the alphabet may be that of URLs.
+
     Raises:
         UnreadableImage: It is no base64.
     """
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
+    text = text.lstrip()
+    if text[:5].lower() == "data:":
+        kind, comma, text = text.partition(",")
+        if not comma or not kind.rstrip().lower().endswith(";base64"):
+            raise UnreadableImage("a data: URL must hold base64, as data:image/png;base64,...")
+        text = unquote(text)
+    text = "".join(text.split()).translate(_OF_URLS)
     try:
-        # Many tools wrap lines.
-        return b64decode("".join(text.split()), validate=True)
+        return b64decode(text + "=" * (-len(text) % 4 if "=" not in text else 0), validate=True)
     except (binascii.Error, ValueError):
         raise UnreadableImage("it is not valid base64") from None
 

@@ -171,6 +171,7 @@ PREDICT: dict[str, Any] = {
                 "image/jpeg": _FILE,
                 "image/webp": _FILE,
                 "image/bmp": _FILE,
+                "application/octet-stream": _FILE,
             },
         },
     },

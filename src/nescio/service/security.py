@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nescio.service.limits import Limits
@@ -76,12 +77,16 @@ class Guard:
             await self._app(scope, receive, send)
             return
         body = _Body(receive, self._limits.body_bytes, self)
-        answer = _Answer(send)
+        answer = _Answer(send, head=scope["method"] == "HEAD")
+        if scope["method"] == "HEAD":  # whatever may be got; the answer goes out without a body
+            scope = {**scope, "method": "GET"}
         try:
             self._check(scope)
             async with asyncio.timeout(self._limits.seconds) as timer:
                 answer.timer = timer
                 await self._app(scope, body.receive, answer.send)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered, and the log says so
         except Problem as problem:
             await answer.tell(problem, scope, receive)
         except TimeoutError:
@@ -200,8 +205,9 @@ class _Body:
 class _Answer:
     """Passes an answer on, with the headers of every answer."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, *, head: bool = False) -> None:
         self._send = send
+        self._head = head
         self._begun = False
         self.timer: asyncio.Timeout | None = None
 
@@ -214,6 +220,8 @@ class _Answer:
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("Cache-Control", "no-store")
+        elif self._head and message.get("body"):
+            message = {**message, "body": b""}
         await self._send(message)
 
     async def tell(self, problem: Problem, scope: Scope, receive: Receive) -> None:
