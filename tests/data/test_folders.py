@@ -135,7 +135,7 @@ def test_orientation_palette_alpha_and_sixteen_bits(tmp_path: Path) -> None:
 
     alpha = np.full((2, 2, 4), (200, 200, 200, 0), np.uint8)
     save(tmp_path / "alpha.png", alpha)
-    assert decode_image(tmp_path / "alpha.png").tolist() == [[0, 0], [0, 0]]
+    assert decode_image(tmp_path / "alpha.png").tolist() == [[255, 255], [255, 255]]
 
     save(tmp_path / "deep.png", np.array([[0, 65535, 257]], np.uint16))
     assert decode_image(tmp_path / "deep.png").tolist() == [[0, 255, 1]]

@@ -10,6 +10,7 @@ from tests_support import Told, stripes, write_folder
 
 from nescio.data import (
     Dataset,
+    Decoding,
     ImageSet,
     Preprocessing,
     Reading,
@@ -257,10 +258,15 @@ def test_what_was_asked_of_images_comes_first() -> None:
     assert Reading(colour="rgb").choose(sizes, colour=False).channels == 3
     asked = Reading(image_size=(30, 40), fit="stretch", colour="rgb")
     assert asked.choose(sizes, colour=False) == Preprocessing(3, 30, 40, "stretch")
-    assert asked.settled == Preprocessing(3, 30, 40, "stretch")
+    assert asked.settled is None  # deep and transparent files are to be looked at
+    named = replace(asked, value_range=(0.0, 4095.0), background="black", max_pixels=9)
+    decoding = Decoding((0.0, 4095.0), "#000000", max_pixels=9)
+    assert named.settled == Preprocessing(3, 30, 40, "stretch", decoding)
     assert Reading(image_size=30).settled is None
     model = Preprocessing(1, 8, 8, "crop")
     assert replace(asked, preprocessing=model).choose(sizes, colour=True) == model
+    of_model = replace(named, preprocessing=model).settled
+    assert of_model == replace(model, decoding=Decoding(max_pixels=9))
 
 
 def test_sizes_in_words() -> None:

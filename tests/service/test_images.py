@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from nescio.data import Preprocessing
-from nescio.data.decode import FORMATS
+from nescio.decode import FORMATS
 from nescio.errors import DataError, UsageError
 from nescio.service.bodies import read_json
 from nescio.service.images import (

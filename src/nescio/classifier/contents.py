@@ -116,7 +116,7 @@ def rebuild(
         network=module,
         guide=guide,
         spec=spec,
-        preprocessing=Preprocessing(**header["preprocessing"]),
+        preprocessing=Preprocessing.from_json(header["preprocessing"]),
         classes=tuple(str(name) for name in header["classes"]),
         recipe=recipe,
         rule=rule_from_json(header["rule"]),

@@ -37,13 +37,15 @@ def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
     random, words = _posterior(path, header)
     weight = recipe.effective_kl_weight(int(training["train_images"]))
     passes = len(training["history"])
+    preprocessing = Preprocessing.from_json(header["preprocessing"])
     rule, calibrated = header["rule"], header["calibrated"]
     return {
         "network": f"{header['network']['name']}, {random:,} random parameters",
         "posterior": f"{recipe.posterior}: {words}",
         **_diagnostics(training),
         **_network(header),
-        "images": Preprocessing(**header["preprocessing"]).describe(),
+        "images": preprocessing.describe(),
+        **preprocessing.decoding.describe(),
         "classes": f"{len(classes)}: {', '.join(classes[:20])}{', ...' * (len(classes) > 20)}",
         "recipe": f"{recipe.name}, {passes} passes"
         + (f" (stopped early: {training['stopped']})" if training["stopped"] else ""),

@@ -46,6 +46,14 @@ class ImageOptions:
     """What becomes of images of another aspect. pad: all of it, with black at two sides. crop: its
     middle, cut at two sides. stretch: all of it, out of shape."""
 
+    value_range: str | None = None
+    """LOW:HIGH, such as 0:4095: what becomes black and white in images of more than 8 bits, alike
+    for all; values outside are cut. [found once, from all of them]"""
+
+    background: str = "auto"
+    """What transparent parts are laid on: black, white or #RRGGBB. auto: white where what is seen
+    of the transparent images is dark, else black; white where none is transparent."""
+
 
 @Parameter(name="*", group="Files")
 @dataclass(frozen=True)
@@ -54,6 +62,9 @@ class FileOptions:
 
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False
     """Leave out, and list, image files that cannot be read. Otherwise the first one is an error."""
+
+    max_pixels: int | None = None
+    """Refuse images of more pixels. [89,478,485; of a model, what it was trained with]"""
 
     memory: str = "1G"
     """Decoded images up to this size are held in memory. A larger folder is decoded once into the

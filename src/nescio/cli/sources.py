@@ -24,12 +24,16 @@ def read_as(files: FileOptions, images: ImageOptions | None = None) -> Reading:
         UsageError: One cannot be used.
     """
     from nescio.data import Reading, parse_size
+    from nescio.decode import parse_value_range
 
     asked = images or ImageOptions()
     return Reading(
         image_size=parse_size(asked.image_size),
         colour=asked.colour,
         fit=asked.fit,
+        value_range=parse_value_range(asked.value_range),
+        background=asked.background,
+        max_pixels=files.max_pixels,
         skip_unreadable=files.skip_unreadable,
         memory=parse_bytes(files.memory),
         stream=files.stream,

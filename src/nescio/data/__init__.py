@@ -1,7 +1,7 @@
 """Data: images and labels from every form that the command line takes.
 
 Read in this order: :mod:`rows`, :mod:`ahead`, :mod:`class_numbers`, :mod:`images`, :mod:`features`,
-:mod:`preprocess`, :mod:`reading`, :mod:`augment`, :mod:`decode`, :mod:`store`, :mod:`encoded`,
+:mod:`preprocess`, :mod:`reading`, :mod:`augment`, :mod:`store`, :mod:`encoded`,
 :mod:`streamed`, :mod:`raw`, :mod:`idx`, :mod:`npz`, :mod:`folders`, :mod:`shards`,
 :mod:`parquet`, :mod:`synthetic`,
 :mod:`patterns`, :mod:`outlines`, :mod:`shapes`, :mod:`corruptions`, :mod:`shifts`,
@@ -13,7 +13,6 @@ from nescio.data.ahead import pass_order, read_ahead, shuffled
 from nescio.data.augment import Augmentation, parse_augmentation, suitable_augmentation
 from nescio.data.class_numbers import number_array
 from nescio.data.corruptions import CORRUPTIONS
-from nescio.data.decode import decode_image
 from nescio.data.duplicates import tell_duplicates
 from nescio.data.encoded import Failure, ReadResult, read_images
 from nescio.data.features import FeatureSet
@@ -23,7 +22,7 @@ from nescio.data.labels import read_labels
 from nescio.data.load import NAMES, all_images, load
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, as_images, choose_preprocessing
-from nescio.data.reading import Reading, parse_size
+from nescio.data.reading import Colour, Reading, parse_size
 from nescio.data.rows import Rows, Stack, read_all, read_batches, take
 from nescio.data.shapes import (
     MixedShapes,
@@ -36,6 +35,7 @@ from nescio.data.shifts import SEVERITIES, SHIFTS, Shift, parse_shift, shift_ima
 from nescio.data.split import Splits, join_extra, split, split_by
 from nescio.data.splitfile import read_split, split_fingerprint, write_split
 from nescio.data.synthetic import digits, letters, noise
+from nescio.decode import Decoding, decode_image
 
 __all__ = [
     "CORRUPTIONS",
@@ -43,7 +43,9 @@ __all__ = [
     "SEVERITIES",
     "SHIFTS",
     "Augmentation",
+    "Colour",
     "Dataset",
+    "Decoding",
     "Failure",
     "FeatureSet",
     "ImageSet",

@@ -136,6 +136,7 @@ def read_labelled(
         classes,
         tuple(names[i] for i in kept),
         shape.fit,
+        shape.decoding,
     )
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from nescio.data.rows import (
     read_batches,
     take,
 )
+from nescio.decode import DEFAULT, OLDER, Decoding
 from nescio.errors import DataError, UsageError
 
 AT_ONCE = 2**23
@@ -57,6 +58,8 @@ class Preprocessing:
         fit: What becomes of an image of another size: ``pad`` keeps its aspect and all of it,
             with black evenly at two sides; ``crop`` keeps its aspect and cuts evenly at two sides,
             to whole pixels, before it is scaled; ``stretch`` keeps all of it alone.
+        decoding: How files become pixels: the range of deep images, the background of transparent
+            ones, and more.
 
     Raises:
         ValueError: There are no pixels, or no such ``fit``.
@@ -66,12 +69,30 @@ class Preprocessing:
     height: int
     width: int
     fit: Fit = "pad"
+    decoding: Decoding = DEFAULT
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1:
             raise ValueError(f"no image has the shape {self.shape}")
         if self.fit not in FITS:
             raise ValueError(f"fit must be one of {', '.join(FITS)}, got {self.fit!r}")
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Preprocessing:
+        """What ``dataclasses.asdict`` gave, read from JSON; older files tell nothing of decoding.
+
+        Raises:
+            ValueError: It is not that; likewise ``TypeError`` and ``KeyError``.
+        """
+        told = record.get("decoding")
+        decoding = OLDER if told is None else Decoding.from_json(told)
+        return cls(**{**record, "decoding": decoding})
+
+    def reading_at_most(self, max_pixels: int | None) -> Preprocessing:
+        """The same, but that images of more pixels are refused; ``None`` for as many as before."""
+        if max_pixels is None:
+            return self
+        return replace(self, decoding=replace(self.decoding, max_pixels=max_pixels))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -99,6 +120,7 @@ class ImageSet:
         classes: The class names, in the order of the labels; empty without labels.
         names: One name for each image (a path, or ``set[17]``).
         fit: How images of another size were brought to this one, see :class:`Preprocessing`.
+        decoding: How they were decoded, likewise.
     """
 
     name: str
@@ -107,6 +129,7 @@ class ImageSet:
     classes: tuple[str, ...]
     names: tuple[str, ...] = ()
     fit: Fit = "pad"
+    decoding: Decoding = DEFAULT
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -141,7 +164,7 @@ class ImageSet:
     def preprocessing(self) -> Preprocessing:
         """What the images have been brought to."""
         _, channels, height, width = self.images.shape
-        return Preprocessing(channels, height, width, self.fit)
+        return Preprocessing(channels, height, width, self.fit, self.decoding)
 
     def image_name(self, index: int) -> str:
         """The name of one image: its path, or ``set[index]``."""

@@ -76,6 +76,7 @@ def read_labels(
         tuple(classes),
         tuple(row.image for row in rows),
         preprocessing.fit,
+        preprocessing.decoding,
     )
     kept = _once(path, rows, read)
     if len(kept) < len(rows):

@@ -21,6 +21,7 @@ from nescio.data.shapes import mixed_shapes, novel_shapes, shapes, striped_shape
 from nescio.data.shards import names_shards, read_shards
 from nescio.data.shifts import shift_dataset, split_source
 from nescio.data.synthetic import digits, letters, noise
+from nescio.decode import DEFAULT
 from nescio.errors import DataError, UsageError
 from nescio.progress import SILENT, Reporter
 
@@ -194,10 +195,14 @@ def _require_classes(dataset: Dataset) -> None:
 def _adapt(dataset: Dataset, reading: Reading) -> Dataset:
     """The data set in one shape; what was read in that shape stays as it is."""
     sets = [s for s in (dataset.train, dataset.test) if s is not None]
-    shapes = [s.preprocessing for s in sets]
+    shapes, decoding = [s.preprocessing for s in sets], dataset.train.decoding
     chosen = reading.choose(
         [(shape.height, shape.width) for shape in shapes],
         colour=any(shape.channels == 3 for shape in shapes),
+        decoding=reading.decoding if decoding == DEFAULT else decoding,
     )
-    adapted = [replace(s, images=adapt(s.images, chosen), fit=chosen.fit) for s in sets]
+    adapted = [
+        replace(s, images=adapt(s.images, chosen), fit=chosen.fit, decoding=chosen.decoding)
+        for s in sets
+    ]
     return replace(dataset, train=adapted[0], test=adapted[1] if len(adapted) > 1 else None)

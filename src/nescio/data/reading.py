@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from nescio.data.images import FITS, Fit, Preprocessing
 from nescio.data.preprocess import choose_preprocessing
+from nescio.decode import DEFAULT, MOST_PIXELS, Decoding, ValueRange, parse_background
 from nescio.errors import UsageError
 
 Colour = Literal["auto", "grey", "rgb"]
@@ -36,6 +37,12 @@ class Reading:
         image_size: A square of this side, or ``(H, W)``; ``None`` to choose it from the images.
         colour: ``grey``, ``rgb``, or ``auto``: colour if any image has it.
         fit: What becomes of an image of another size, see :class:`nescio.data.Preprocessing`.
+        value_range: What becomes black and white in images of more than 8 bits; ``None`` to find it
+            from all of them, see :func:`nescio.data.ranges.find_decoding`.
+        background: What transparent parts are laid on: ``auto`` to find it likewise, ``black``,
+            ``white`` or ``#RRGGBB``.
+        max_pixels: An image of more is refused. [that of the model, or of
+            :class:`nescio.data.Decoding`]
         labelled: ``False`` where labels and a second class are not needed: for
             out-of-distribution sets and for prediction.
         skip_unreadable: Whether to leave out, and list, files that cannot be decoded.
@@ -55,6 +62,9 @@ class Reading:
     image_size: int | tuple[int, int] | None = None
     colour: Colour = "auto"
     fit: Fit = "pad"
+    value_range: ValueRange | None = None
+    background: str = "auto"
+    max_pixels: int | None = None
     labelled: bool = True
     skip_unreadable: bool = False
     memory: int = MEMORY
@@ -67,6 +77,11 @@ class Reading:
             raise UsageError(f"--colour must be auto, grey or rgb, got {self.colour!r}")
         if self.fit not in FITS:
             raise UsageError(f"--fit must be one of {', '.join(FITS)}, got {self.fit!r}")
+        parse_background(self.background)
+        if self.max_pixels is not None and not 1 <= self.max_pixels <= MOST_PIXELS:
+            raise UsageError(
+                f"--max-pixels must be from 1 to {MOST_PIXELS:,}, got {self.max_pixels}"
+            )
         if self.memory < 0:
             raise UsageError(f"--memory must be at least 0, got {self.memory}")
         if not 0 <= self.workers <= MOST_WORKERS:
@@ -77,21 +92,43 @@ class Reading:
     @property
     def settled(self) -> Preprocessing | None:
         """What images are brought to, where that does not hang on them."""
-        if self.preprocessing is None and self.image_size is not None and self.colour != "auto":
+        if self.preprocessing is not None:
             return self.choose([], colour=False)
-        return self.preprocessing
+        shaped = self.image_size is not None and self.colour != "auto"
+        if shaped and self.value_range is not None and self.background != "auto":
+            return self.choose([], colour=False)
+        return None
 
-    def choose(self, sizes: Sequence[tuple[int, int]], *, colour: bool) -> Preprocessing:
+    @property
+    def decoding(self) -> Decoding:
+        """What is asked for, the rest as it is by default."""
+        return Decoding(
+            value_range=self.value_range,
+            background=parse_background(self.background) or DEFAULT.background,
+            max_pixels=self.max_pixels or DEFAULT.max_pixels,
+        )
+
+    def choose(
+        self,
+        sizes: Sequence[tuple[int, int]],
+        *,
+        colour: bool,
+        decoding: Decoding | None = None,
+    ) -> Preprocessing:
         """What images are brought to.
 
         Args:
             sizes: ``(H, W)`` of each image, or of each shape that occurs.
             colour: Whether any image has colour.
+            decoding: How they are decoded; as asked for where nothing was found from them.
         """
         if self.preprocessing is not None:
-            return self.preprocessing
+            return self.preprocessing.reading_at_most(self.max_pixels)
         wanted = colour if self.colour == "auto" else self.colour == "rgb"
-        return choose_preprocessing(sizes, colour=wanted, image_size=self.image_size, fit=self.fit)
+        chosen = choose_preprocessing(
+            sizes, colour=wanted, image_size=self.image_size, fit=self.fit
+        )
+        return replace(chosen, decoding=decoding or self.decoding)
 
 
 def parse_size(text: str | None) -> int | tuple[int, int] | None:

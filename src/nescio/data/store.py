@@ -26,7 +26,7 @@ from nescio.errors import DataError
 from nescio.files import atomic_path, write_text
 from nescio.progress import SILENT, Reporter
 
-VERSION = 1
+VERSION = 2
 """Raised when the same files would be decoded otherwise, so that what was kept is not used."""
 
 GIGABYTE = 1e9

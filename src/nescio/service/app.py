@@ -36,7 +36,7 @@ def create_app(
         batcher: Computes; ``None`` for one with the usual settings.
         limits: On requests.
         security: Who may ask.
-        formats: That image files may have, of :data:`nescio.data.decode.FORMATS`.
+        formats: That image files may have, of :data:`nescio.decode.FORMATS`.
     """
     service = Service(
         models=models,

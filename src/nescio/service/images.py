@@ -18,8 +18,8 @@ import numpy as np
 from torch import Tensor
 
 from nescio.data import Preprocessing, adapt, as_images
-from nescio.data.decode import FORMATS, decode_image, look_at_image
 from nescio.data.foreign import PREFIX, kind_of
+from nescio.decode import FORMATS, Decoding, decode_image, look_at_image
 from nescio.errors import DataError, UnreadableImage, UsageError
 from nescio.service.limits import Limits
 from nescio.service.problems import Problem
@@ -139,7 +139,7 @@ def read_found(
         try:
             content = one.content
             if isinstance(content, bytes):
-                content = _decode(content, formats)
+                content = _decode(content, formats, preprocessing.decoding)
             read.append(
                 content
                 if isinstance(content, str)
@@ -161,15 +161,17 @@ def _look(one: Given, formats: tuple[str, ...]) -> Found:
         if not content:
             raise UnreadableImage("the file is empty")
         with _explained(content, formats):
-            (height, width), _ = look_at_image(BytesIO(content), formats=formats)
+            seen = look_at_image(BytesIO(content), formats=formats)
     except DataError as error:
         return Found(str(error), 0)
-    return Found(content, height * width)
+    return Found(content, seen.height * seen.width)
 
 
-def _decode(content: bytes, formats: tuple[str, ...]) -> np.ndarray[Any, np.dtype[Any]]:
+def _decode(
+    content: bytes, formats: tuple[str, ...], decoding: Decoding
+) -> np.ndarray[Any, np.dtype[Any]]:
     with _explained(content, formats):
-        return decode_image(BytesIO(content), formats=formats)
+        return decode_image(BytesIO(content), formats=formats, decoding=decoding)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nescio.classifier import Promises
 from nescio.data import (
+    Colour,
     Dataset,
     ImageSet,
     Reading,
@@ -139,7 +140,10 @@ def _as_dataset(
     if needed is not None:
         needed = replace(needed, fit=reading.fit)
     if isinstance(data, str | Path):
-        reading = replace(reading, preprocessing=needed or reading.preprocessing)
+        if needed is not None:
+            colour: Colour = "grey" if needed.channels == 1 else "rgb"
+            size = needed.height, needed.width
+            reading = replace(reading, preprocessing=None, image_size=size, colour=colour)
         return load(data, reading=reading, seed=seed, reporter=reporter)
     dataset = Dataset(data.name, data) if isinstance(data, ImageSet) else data
     if needed is None:

@@ -10,19 +10,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nescio.data import decode_image
-from nescio.data.decode import look_at_image
+from nescio.decode import DEFAULT, Decoding, decode_image, look_at_image
 from nescio.errors import UnreadableImage
 
 CORNERS = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
 """A grey image in which no two pixels are alike."""
 
 
-def decoded(image: Image.Image, kind: str, **options: object) -> np.ndarray:
+BLACK = Decoding(background="#000000")
+
+
+def decoded(
+    image: Image.Image, kind: str, decoding: Decoding = DEFAULT, **options: object
+) -> np.ndarray:
     content = io.BytesIO()
     image.save(content, kind, **options)
     content.seek(0)
-    return decode_image(content, "made")
+    return decode_image(content, "made", decoding=decoding)
 
 
 ORIENTED = {
@@ -47,7 +51,9 @@ def test_every_orientation(tag: int, kind: str, tmp_path: Path) -> None:
     shown = ORIENTED[tag](CORNERS)
     assert decoded(image, kind, exif=exif).tolist() == shown.tolist()
     image.save(tmp_path / "file", kind, exif=exif)
-    assert look_at_image(tmp_path / "file") == (shown.shape, False)
+    seen = look_at_image(tmp_path / "file")
+    assert (seen.height, seen.width) == shown.shape
+    assert not seen.colour
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -78,7 +84,8 @@ def test_sixteen_bits_colour() -> None:
 )
 def test_floats(values: list[float], expected: list[int]) -> None:
     image = Image.fromarray(np.array([values], np.float32))
-    assert decoded(image, "TIFF").tolist() == [expected]
+    decoding = Decoding(value_range=(0.0, values[-1]))
+    assert decoded(image, "TIFF", decoding).tolist() == [expected]
 
 
 def test_floats_that_are_no_numbers() -> None:
@@ -99,19 +106,21 @@ def test_palette_in_colour_in_grey_and_with_transparency() -> None:
     image.putdata([0, 1, 2])
     image.putpalette([255, 0, 0, 0, 0, 255, 9, 9, 9])
     assert decoded(image, "PNG").tolist() == [[[255, 0, 0], [0, 0, 255], [9, 9, 9]]]
-    assert decoded(image, "PNG", transparency=1).tolist() == [[[255, 0, 0], [0, 0, 0], [9, 9, 9]]]
+    assert decoded(image, "PNG", BLACK, transparency=1).tolist() == [
+        [[255, 0, 0], [0, 0, 0], [9, 9, 9]]
+    ]
     image.putpalette([7, 7, 7, 8, 8, 8, 9, 9, 9])
     assert decoded(image, "PNG").tolist() == [[7, 8, 9]]
 
 
-def test_alpha_is_over_black() -> None:
+def test_alpha_over_black() -> None:
     colour = Image.fromarray(np.array([[[200, 100, 50, 255], [200, 100, 50, 0]]], np.uint8))
-    assert decoded(colour, "PNG").tolist() == [[[200, 100, 50], [0, 0, 0]]]
+    assert decoded(colour, "PNG", BLACK).tolist() == [[[200, 100, 50], [0, 0, 0]]]
     half = Image.fromarray(np.array([[[200, 100, 50, 51]]], np.uint8))
-    assert decoded(half, "PNG").tolist() == [[[40, 20, 10]]]  # a fifth of each
+    assert decoded(half, "PNG", BLACK).tolist() == [[[40, 20, 10]]]  # a fifth of each
     grey = Image.fromarray(np.array([[[200, 255], [200, 51]]], np.uint8))
     assert grey.mode == "LA"
-    assert decoded(grey, "PNG").tolist() == [[200, 40]]
+    assert decoded(grey, "PNG", BLACK).tolist() == [[200, 40]]
 
 
 def test_cmyk() -> None:
