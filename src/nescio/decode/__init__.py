@@ -1,6 +1,6 @@
 """Decoding: an image file, whatever it holds, as pixels of 8 bits. It needs no PyTorch.
 
-Read in this order: :mod:`decoding`, :mod:`files`.
+Read in this order: :mod:`foreign`, :mod:`decoding`, :mod:`files`.
 """
 
 from nescio.decode.decoding import (

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, TypeVarTuple
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from nescio.data.foreign import is_image
+from nescio.decode.foreign import is_image
 from nescio.service import wire
 from nescio.service.forms import Part, read_parts
 from nescio.service.images import MEDIA_TYPES, Given

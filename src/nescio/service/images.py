@@ -18,8 +18,8 @@ import numpy as np
 from torch import Tensor
 
 from nescio.data import Preprocessing, adapt, as_images
-from nescio.data.foreign import PREFIX, kind_of
 from nescio.decode import FORMATS, Decoding, decode_image, look_at_image
+from nescio.decode.foreign import PREFIX, kind_of
 from nescio.errors import DataError, UnreadableImage, UsageError
 from nescio.service.limits import Limits
 from nescio.service.problems import Problem

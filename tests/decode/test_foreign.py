@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nescio.data.foreign import EMPTY, PREFIX, UNKNOWN, ZEROS, is_image, kind_of
+from nescio.decode.foreign import EMPTY, PREFIX, UNKNOWN, ZEROS, is_image, kind_of
 
 
 def archive(made: str) -> bytes:
