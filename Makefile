@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS := $(VENV)/.docs
 PYTEST := $(BIN)/python -m pytest
+# Several processes, a file of tests in one of them, PyTorch in each with one thread.
+WORKERS ?= logical
+PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
 .PHONY: demo test test-slow check format lint types layers coverage reproduce bench ways quality docs docs-serve notebooks clean help
 
@@ -15,10 +18,10 @@ demo: $(STAMP) ## Train on digits, refuse noise and letters, write demo/report.h
 	$(BIN)/nescio demo --out demo
 
 test: $(STAMP) ## Run the fast tests
-	$(PYTEST)
+	$(PYTEST) $(PARALLEL)
 
 test-slow: $(STAMP) ## Run the slow tests
-	$(PYTEST) -m slow --timeout 900
+	$(PYTEST) $(PARALLEL) -m slow --timeout 900
 
 check: lint types layers coverage ## Format, lint, types, import layers, tests with coverage
 
@@ -37,7 +40,7 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 coverage: $(STAMP)
-	$(PYTEST) --cov --cov-report=term
+	$(PYTEST) $(PARALLEL) --cov --cov-report=term
 
 reproduce: $(STAMP) ## The article's table on MNIST
 	$(BIN)/nescio reproduce mnist

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+# Before PyTorch is imported, and for what tests start: several test processes share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
-from tests_support import QUICK, stripes
+from tests_support import QUICK, SEED, made_once, stripes
 
 import nescio
 from nescio.data import Dataset
@@ -24,15 +27,24 @@ def data() -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def classifier(data: Dataset) -> nescio.Classifier:
-    return nescio.fit("mlp", data, recipe=QUICK, max_refusal=0.05, samples=20)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run, the same one in all of its processes."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def model_file(classifier: nescio.Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "stripes.nescio"
-    classifier.save(path)
-    return path
+def model_file(data: Dataset, shared_folder: Path) -> Path:
+    def train(path: Path) -> None:
+        options = {"recipe": QUICK, "max_refusal": 0.05, "samples": 20, "seed": SEED}
+        nescio.fit("mlp", data, **options).save(path)
+
+    return made_once(shared_folder / "stripes.nescio", train)
+
+
+@pytest.fixture(scope="session")
+def classifier(model_file: Path) -> nescio.Classifier:
+    return nescio.load_model(model_file)
 
 
 @pytest.fixture

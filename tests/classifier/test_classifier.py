@@ -63,7 +63,7 @@ def test_calibration_is_within_its_promise(classifier: nescio.Classifier) -> Non
     assert rule is not None
     bound = rule.calibrated_on
     assert (rule.max_refusal, bound.images, bound.samples) == (0.05, 60, 20)
-    assert classifier.rule is rule
+    assert classifier.rule == rule
 
 
 def test_too_few_calibration_images_are_told(data: Dataset) -> None:

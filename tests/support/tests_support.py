@@ -2,14 +2,16 @@
 
 import io
 import json
+import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import nn
 
@@ -17,13 +19,16 @@ from nescio.data import ImageSet
 from nescio.inference import ARTICLE, DEFAULT
 from nescio.refusal import CalibratedOn, CalibratedRule
 
+SEED = int(os.environ.get("NESCIO_TEST_SEED", "0"))
+"""Shifts the seeds of data and networks that are made here: what is tested holds for any."""
+
 SIDE = 6
 CLASSES = ("left", "right", "top")
 
 
 def stripes(count: int, seed: int, name: str = "stripes") -> ImageSet:
     """Images with one bright half: easy to tell apart, with some noise."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1000 * SEED + seed)
     labels = np.arange(count) % len(CLASSES)
     pixels = rng.integers(0, 60, (count, 1, SIDE, SIDE))
     pixels[labels == 0, :, :, :3] += 150
@@ -31,6 +36,14 @@ def stripes(count: int, seed: int, name: str = "stripes") -> ImageSet:
     pixels[labels == 2, :, :3, :] += 150
     images = torch.from_numpy(pixels.astype(np.uint8))
     return ImageSet(name, images, torch.from_numpy(labels), CLASSES)
+
+
+def made_once(path: Path, make: Callable[[Path], object]) -> Path:
+    """The file there: whichever of the processes of a run asks first makes it for all."""
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            make(path)
+    return path
 
 
 class Told:
@@ -65,7 +78,7 @@ class Step:
 
 def small_network() -> nn.Module:
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(SEED)
         return nn.Sequential(
             nn.Flatten(), nn.Linear(SIDE * SIDE, 8), nn.ReLU(), nn.Linear(8, len(CLASSES))
         )
