@@ -175,15 +175,14 @@ def _load_path(path: Path, reading: Reading, reporter: Reporter) -> Dataset:
         hint = f"; did you mean {near[0]!r}?" if near else f" (names: {', '.join(NAMES)})"
         raise DataError(f"{path}: no such file or folder, and no data set of that name{hint}")
     if path.name.endswith(".npz"):
-        images = read_npz(path, memory=reading.memory, reporter=reporter)
-    elif is_images_file(path):
+        return read_npz(path, reading, reporter)
+    if is_images_file(path):
         images = read_idx_set(path, memory=reading.memory, reporter=reporter)
-    else:
-        raise DataError(
-            f"{path}: expected a folder, an .npz, .tar or .parquet, or an IDX file named "
-            "NAME-images-idx3-ubyte[.gz]"
-        )
-    return Dataset(images.name, images)
+        return Dataset(images.name, images)
+    raise DataError(
+        f"{path}: expected a folder, an .npz, .tar or .parquet, or an IDX file named "
+        "NAME-images-idx3-ubyte[.gz]"
+    )
 
 
 def _require_classes(dataset: Dataset) -> None:

@@ -1,11 +1,12 @@
-"""NumPy archives: ``images``, optionally ``labels`` and ``classes``."""
+"""NumPy archives: images, perhaps labels and class names, perhaps in parts."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,136 +14,179 @@ import numpy as np
 from torch import Tensor
 
 from nescio.data.class_numbers import number_array
-from nescio.data.images import ImageSet
+from nescio.data.images import Dataset
+from nescio.data.npz_layout import (
+    DAMAGED,
+    LISTED,
+    Entry,
+    Layout,
+    find_layout,
+    list_arrays,
+    list_entries,
+    not_readable,
+)
+from nescio.data.parts import PixelPart, join_pixels, tell_absent
 from nescio.data.preprocess import as_images
 from nescio.data.raw import RawImages
-from nescio.data.reading import MEMORY
+from nescio.data.reading import Reading
 from nescio.data.rows import Stack
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
 
-IMAGES = "images"
 
-DAMAGED = (
-    AttributeError,  # a file that is no archive makes NumPy give an array, no context manager
-    EOFError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,  # a password is asked for
-    SyntaxError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""How a file that is no archive of arrays shows."""
+def read_npz(path: Path, reading: Reading, reporter: Reporter = SILENT) -> Dataset:
+    """Read an archive of arrays; see :mod:`nescio.data.npz_layout` for what they may be called.
 
-
-def read_npz(path: Path, *, memory: int = MEMORY, reporter: Reporter = SILENT) -> ImageSet:
-    """Read ``images`` (N, H, W) or (N, H, W, 3), and ``labels`` (N,) if there.
-
-    Labels are integers or class names; ``classes`` names the integers.
+    Images are (N, H, W) or (N, H, W, 3); labels as :func:`nescio.data.number_array` takes them;
+    class names stand for the numbers 0, 1, ... Pickled objects are never read.
 
     Args:
         path: The archive.
-        memory: Bytes of images that may be held in memory. More are mapped from the file or, where
-            they are compressed, coloured or floats, from the cache folder.
-        reporter: Told where images are kept.
+        reading: Whether labels are needed; how many bytes of images may be held in memory. More
+            are mapped from the file or, where they are compressed, coloured or floats, from
+            the cache folder.
+        reporter: Told where images are kept, of parts that are joined, and of what is not used.
+
+    Returns:
+        The set; where no labels are needed the test images alone, if there are any.
 
     Raises:
-        DataError: The file is no such archive; pickled objects are never read.
+        DataError: The file is no such archive, or its labels cannot be used.
     """
-    raw = find_npz_images(path)
-    if raw is not None and raw.nbytes > memory:
-        arrays = _read_arrays(path, ("labels", "classes"))
-        images = raw.stack(reporter)
-    else:
-        arrays = _read_arrays(path, (IMAGES, "labels", "classes"))
-        images = _images(path, arrays)
-    labels, classes = _labels(path, arrays, len(images))
-    return ImageSet(path.name.removesuffix(".npz"), images, labels, classes)
+    entries = list_arrays(path)
+    layout = find_layout(path, entries)
+    name = path.name.removesuffix(".npz")
+    parts = [*layout.images] if reading.labelled else [layout.answered]
+    _tell_unused(name, entries, layout, parts, reporter)
+    if reading.labelled and not layout.labels:
+        raise DataError(
+            f"{path}: labels are needed here; expected an array 'labels' (or y_train, "
+            f"train_labels, y, target) beside {next(iter(layout.images.values()))!r}, found "
+            f"{list_entries(entries)}"
+        )
+    labels, names = _read_labels(path, layout, parts, reading)
+    arrays = {part: entries[layout.images[part]] for part in parts}
+    large = sum(prod(array.shape) for array in arrays.values()) > reading.memory
+    found: dict[str, PixelPart] = {}
+    for part, array in arrays.items():
+        raw = _raw(path, array) if large else None
+        images = _read_images(path, array) if raw is None else raw.stack(reporter)
+        own, classes = labels.get(part, (None, ()))
+        fits = own is None or len(own) == len(images)
+        if reading.labelled and not fits:
+            raise DataError(
+                f"{path}: {len(images)} images in {array.name!r} need as many labels, "
+                f"{layout.labels[part]!r} has {0 if own is None else len(own)}"
+            )
+        found[part] = PixelPart(images, own, classes) if fits else PixelPart(images)
+    if reading.labelled:
+        present = {each for _, classes in labels.values() for each in classes}
+        tell_absent(name, names, [each for each in names if each in present], reporter)
+    return join_pixels(name, str(path), found, reading, names=names, reporter=reporter)
 
 
-def find_npz_images(path: Path) -> RawImages | None:
-    """Where the images of an archive lie; ``None`` where that is not known.
+def find_npz_images(path: Path, reporter: Reporter = SILENT) -> RawImages | None:
+    """Where the images of an archive lie that are answered; ``None`` where that is not known.
 
     (Other than plain numbers row by row, or damaged: whoever reads it all tells what is wrong.)
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            member = archive.getinfo(f"{IMAGES}.npy")
-            with archive.open(member) as file:
-                shape, fortran, dtype = _header(file)
-                header = file.tell()
-            offset = None
-            if member.compress_type == zipfile.ZIP_STORED and archive.fp is not None:
-                archive.fp.seek(member.header_offset + 26)
-                sizes = np.frombuffer(archive.fp.read(4), "<u2")  # of its name and what follows it
-                offset = member.header_offset + 30 + int(sizes.sum()) + header
-    except DAMAGED:
+        entries = list_arrays(path)
+        layout = find_layout(path, entries)
+    except DataError:
         return None
+    raw = _raw(path, entries[layout.images[layout.answered]])
+    if raw is not None and raw.offset is not None:
+        name = path.name.removesuffix(".npz")
+        _tell_unused(name, entries, layout, [layout.answered], reporter)
+    return raw
+
+
+def _raw(path: Path, array: Entry) -> RawImages | None:
+    """Where an array of images lies; ``None`` where it is not plain numbers row by row."""
+    shape, dtype = array.shape, array.dtype
     coloured = len(shape) == 4 and shape[3] == 3
     plain = dtype == np.uint8 or dtype.kind == "f"
-    if fortran or not plain or not (len(shape) == 3 or coloured) or 0 in shape:
+    if array.fortran or not plain or not (len(shape) == 3 or coloured) or 0 in shape:
         return None
 
     @contextmanager
     def opened() -> Iterator[IO[bytes]]:
         try:
-            with zipfile.ZipFile(path) as archive, archive.open(member) as file:
-                file.read(header)
+            with zipfile.ZipFile(path) as archive, archive.open(array.member) as file:
+                file.read(array.header)
                 yield file
         except (EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path}: a damaged archive ({error}); fetch it again") from error
 
-    return RawImages(path, shape, dtype, offset, opened)
+    return RawImages(path, shape, dtype, array.offset, opened)
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether column by column, and type."""
-    if np.lib.format.read_magic(file) == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
+def _tell_unused(
+    name: str,
+    entries: Mapping[str, Entry],
+    layout: Layout,
+    parts: Sequence[str],
+    reporter: Reporter,
+) -> None:
+    """Note arrays that nobody reads; and images of other parts, where one alone is answered."""
+    if layout.others:
+        shown = ", ".join(str(entries[each]) for each in layout.others[:LISTED])
+        more = ", ..." if len(layout.others) > LISTED else ""
+        reporter.note(f"{name}: arrays that are not used: {shown}{more}")
+    left = [array for part, array in layout.images.items() if part not in parts]
+    if left:
+        reporter.note(
+            f"{name}: only the images in {layout.images[parts[0]]!r} count here, not those in "
+            f"{', '.join(left)}"
+        )
 
 
-def _images(path: Path, arrays: dict[str, np.ndarray[Any, np.dtype[Any]]]) -> Stack:
-    if "images" not in arrays:
-        raise DataError(f"{path}: expected an array 'images', found {sorted(arrays) or 'nothing'}")
-    raw = arrays["images"]
+def _read_labels(
+    path: Path, layout: Layout, parts: Sequence[str], reading: Reading
+) -> tuple[dict[str, tuple[Tensor | None, tuple[str, ...]]], list[str]]:
+    """Labels and classes of each part, and the class names; none that cannot be read unless needed.
+
+    Raises:
+        DataError: They are needed and cannot be used.
+    """
+    arrays = {part: layout.labels[part] for part in parts if part in layout.labels}
+    try:
+        read = _read_arrays(path, [*arrays.values(), *([layout.classes] if layout.classes else [])])
+        given = read[layout.classes].ravel().tolist() if layout.classes else []
+        names = [each.decode() if isinstance(each, bytes) else str(each) for each in given]
+        return {
+            part: number_array(read[array], f"{path}: {array!r}", names)
+            for part, array in arrays.items()
+        }, names
+    except (DataError, UnicodeDecodeError) as error:
+        if not reading.labelled:
+            return {}, []
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: {layout.classes!r} are not in UTF-8 ({error})") from error
+
+
+def _read_images(path: Path, array: Entry) -> Stack:
+    raw = _read_arrays(path, [array.name])[array.name]
     if raw.ndim not in (3, 4) or len(raw) == 0:
         raise DataError(
-            f"{path}: 'images' must have shape (N, H, W) or (N, H, W, 3) with N at least 1, "
+            f"{path}: {array.name!r} must have shape (N, H, W) or (N, H, W, 3) with N at least 1, "
             f"got {raw.shape}"
         )
     try:
         return as_images(raw)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{path}: {array.name!r}: {error}") from error
 
 
-def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
     try:
         # NumPy would leave a damaged file open; we close it.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            wanted = [name for name in names if name in archive.files]
             # What is no array in an archive comes back as its bytes.
-            return {name: np.asarray(archive[name]) for name in wanted}
+            return {name: np.asarray(archive[name]) for name in names}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except DAMAGED as error:
-        raise DataError(f"{path}: not a readable .npz archive of plain arrays ({error})") from error
-
-
-def _labels(
-    path: Path, arrays: dict[str, np.ndarray[Any, np.dtype[Any]]], count: int
-) -> tuple[Tensor | None, tuple[str, ...]]:
-    if "labels" not in arrays:
-        return None, ()
-    raw = arrays["labels"]
-    if raw.ndim == 0 or len(raw) != count:
-        raise DataError(f"{path}: {count} images need as many labels, got shape {raw.shape}")
-    names = [str(name) for name in arrays["classes"].ravel()] if "classes" in arrays else []
-    return number_array(raw, f"{path}: 'labels'", names)
+        raise not_readable(path, error) from error

@@ -20,7 +20,7 @@ from nescio.data.encoded import file_stamp
 from nescio.data.idx import find_idx_images, is_images_file, read_idx_set, set_name
 from nescio.data.npz import find_npz_images, read_npz
 from nescio.data.parquet import ParquetFile, names_parquet
-from nescio.data.reading import MEMORY
+from nescio.data.reading import MEMORY, Reading
 from nescio.data.shards import expand, names_shards
 from nescio.progress import SILENT, Reporter
 from nescio.scoring.arrays import ArraySource, SetSource
@@ -154,12 +154,15 @@ def _open_array(
     path: Path, preprocessing: Preprocessing, memory: int, reporter: Reporter
 ) -> Source:
     idx = is_images_file(path)
-    found = find_idx_images(path) if idx else find_npz_images(path)
+    found = find_idx_images(path) if idx else find_npz_images(path, reporter)
     if found is not None and found.offset is not None:
         name = set_name(path) if idx else path.name.removesuffix(".npz")
         return ArraySource(name, found, preprocessing)
-    read = read_idx_set if idx else read_npz
-    images = read(path, memory=memory, reporter=reporter)
+    if idx:
+        images = read_idx_set(path, memory=memory, reporter=reporter)
+    else:
+        reading = Reading(labelled=False, memory=memory)
+        images = all_images(read_npz(path, reading, reporter))
     return SetSource(file_stamp(path), images.name, images.images, preprocessing)
 
 

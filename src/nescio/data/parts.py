@@ -1,0 +1,269 @@
+"""The parts that a data set comes in: what they are called, and how they make one set.
+
+A validation part joins the training part: what calibrates is drawn from both, by seed or by a split
+file, so that it is a sample of all that was given for learning. The test part stays apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from nescio.data.class_numbers import WHOLE, keep_occurring
+from nescio.data.images import Dataset, ImageSet
+from nescio.data.preprocess import adapt
+from nescio.data.reading import Reading
+from nescio.data.rows import Stack, join
+from nescio.errors import DataError
+from nescio.progress import SILENT, Reporter
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+KEYWORDS = MappingProxyType(
+    {
+        **dict.fromkeys(("train", "training"), TRAIN),
+        **dict.fromkeys(("validation", "valid", "val", "dev"), VALIDATION),
+        **dict.fromkeys(("test", "testing", "eval", "evaluation"), TEST),
+    }
+)
+"""What parts are called, in any case; as Hugging Face's ``datasets`` takes them."""
+
+BETWEEN = re.compile(r"[-._\s0-9]+")
+"""What stands between the words of a file's name."""
+
+LISTED = 8
+"""Classes that a note names."""
+
+
+def part_of_name(name: str) -> str | None:
+    """The part that a folder, or a part of a saved set, is by its name; ``None`` for none."""
+    return KEYWORDS.get(name.casefold())
+
+
+def part_of_file(path: Path) -> str | None:
+    """The part that a file belongs to: by a word of its name, else by its folder's name.
+
+    ``train-00000-of-00002.parquet`` and ``set_test.tar`` tell, ``train-test.tar`` does not.
+    """
+    found = {KEYWORDS[word] for word in BETWEEN.split(path.stem.casefold()) if word in KEYWORDS}
+    if not found:
+        return part_of_name(path.parent.name)
+    return found.pop() if len(found) == 1 else None
+
+
+def parts_of_files(source: str, files: Sequence[Path]) -> tuple[str, ...] | None:
+    """The part of each file; ``None`` where they are all of one.
+
+    Args:
+        source: What names them, for errors.
+        files: The files.
+
+    Raises:
+        DataError: Some belong to a part, and others do not say to which.
+    """
+    parts = [part_of_file(file) for file in files]
+    if len(set(parts)) == 1:
+        return None
+    if None in parts:
+        named = next(file for file, part in zip(files, parts, strict=True) if part is not None)
+        raise DataError(
+            f"{source}: {named.name} is named as a part, {files[parts.index(None)].name} is not; "
+            "name train, validation and test files so, or give those of one part alone"
+        )
+    return tuple(part for part in parts if part is not None)
+
+
+def learning_parts(source: str, found: Iterable[str]) -> None:
+    """See that there is something to learn from.
+
+    Raises:
+        DataError: There is no training part among several.
+    """
+    parts = [*found]
+    if len(parts) > 1 and TRAIN not in parts:
+        raise DataError(
+            f"{source}: it has no part 'train', but {', '.join(parts)}; name one of them alone"
+        )
+
+
+def tell_joined(name: str, train: int, validation: int, reporter: Reporter) -> None:
+    """Note that a validation part joins the training part."""
+    if validation:
+        reporter.note(
+            f"{name}: {validation} images of its validation part join the {train} of its training "
+            "part; calibration images are drawn from both"
+        )
+
+
+def tell_unlabelled(name: str, part: str, reporter: Reporter) -> None:
+    """Note a part that has no labels, where others have."""
+    reporter.note(f"{name}: its {part} part has no labels and is left out")
+
+
+def tell_absent(
+    name: str, names: Sequence[str], classes: Sequence[str], reporter: Reporter
+) -> None:
+    """Note names of classes that no image is of: only ``classes`` are."""
+    absent = [each for each in names if each not in classes]
+    if absent and classes:
+        more = ", ..." if len(absent) > LISTED else ""
+        count = "1 class" if len(absent) == 1 else f"{len(absent)} classes"
+        reporter.note(
+            f"{name}: {count} named in it without an image: {', '.join(absent[:LISTED])}{more}"
+        )
+
+
+def tell_differing(
+    name: str, train: Sequence[str], test: Sequence[str], reporter: Reporter
+) -> None:
+    """Note classes that the training part or the test part lacks."""
+    own = [each for each in test if each not in train]
+    missing = [each for each in train if each not in test]
+    if own:
+        reporter.note(
+            f"{name}: class {own[0]!r} is in the test part alone; evaluate counts its images as "
+            "to be refused with --unknown-classes unfamiliar"
+        )
+    if missing:
+        reporter.note(
+            f"{name}: class {missing[0]!r} has no images in the test part; add some, or nothing is "
+            "measured of it"
+        )
+
+
+@dataclass(frozen=True)
+class PartLabels:
+    """The labels of training and test parts.
+
+    Attributes:
+        train: ``(N,)`` int64.
+        classes: The names of those that occur in the training part.
+        test: ``(M,)`` int64; ``None`` without a test part.
+        test_classes: The same, and behind them those that the test part alone has.
+    """
+
+    train: Tensor
+    classes: tuple[str, ...]
+    test: Tensor | None
+    test_classes: tuple[str, ...]
+
+    @staticmethod
+    def of(
+        name: str,
+        train: Tensor,
+        test: Tensor | None,
+        names: Sequence[str],
+        reporter: Reporter = SILENT,
+    ) -> PartLabels:
+        """From indices ``(N,)`` and ``(M,)`` into the same names, of which some may not occur."""
+        own, classes = keep_occurring(train, names)
+        if test is None:
+            return PartLabels(own, classes, None, classes)
+        theirs, test_names = keep_occurring(test, names)
+        tell_differing(name, classes, test_names, reporter)
+        every = (*classes, *(each for each in test_names if each not in classes))
+        place = torch.tensor([every.index(each) for each in test_names], dtype=torch.int64)
+        return PartLabels(own, classes, place[theirs], every)
+
+
+@dataclass(frozen=True)
+class PixelPart:
+    """Images of one part, in one array.
+
+    Attributes:
+        images: ``(N, K, H, W)`` uint8.
+        labels: ``(N,)`` int64, indices into ``classes``; ``None`` where they are not known.
+        classes: The class names.
+    """
+
+    images: Stack
+    labels: Tensor | None = None
+    classes: tuple[str, ...] = ()
+
+
+def join_pixels(
+    name: str,
+    source: str,
+    parts: Mapping[str, PixelPart],
+    reading: Reading,
+    *,
+    names: Sequence[str] = (),
+    reporter: Reporter = SILENT,
+) -> Dataset:
+    """Make a data set of parts that are arrays.
+
+    Args:
+        name: What to call it.
+        source: Where they come from, for errors.
+        parts: By :data:`TRAIN`, :data:`VALIDATION` and :data:`TEST`; or one alone.
+        reading: What to bring images to, if two sizes must become one; whether labels are needed.
+        names: The order of class names; their own, sorted, where empty.
+        reporter: Told of what joins, and of what is left out.
+
+    Raises:
+        DataError: There is no training part among several.
+    """
+    if reading.labelled and any(part.labels is not None for part in parts.values()):
+        for each in [each for each, part in parts.items() if part.labels is None]:
+            tell_unlabelled(name, each, reporter)
+            parts = {own: part for own, part in parts.items() if own != each}
+    if len(parts) == 1:
+        (only,) = parts.values()
+        return Dataset(name, ImageSet(name, only.images, only.labels, only.classes))
+    learning_parts(source, parts)
+    order = [*names] or _sorted_names(name for part in parts.values() for name in part.classes)
+    train, test = parts[TRAIN], parts.get(TEST)
+    images, labels = train.images, _among(train, order)
+    image_names: tuple[str, ...] = ()
+    validation = parts.get(VALIDATION)
+    if validation is not None:
+        tell_joined(name, len(images), len(validation.images), reporter)
+        image_names = tuple(
+            f"{name}/{part}[{i}]"
+            for part, own in ((TRAIN, train), (VALIDATION, validation))
+            for i in range(len(own.images))
+        )
+        images = join(*_of_one_shape(images, validation.images, reading))
+        theirs = _among(validation, order)
+        labels = None if labels is None or theirs is None else torch.cat([labels, theirs])
+    held = None if test is None else _among(test, order)
+    if labels is None:
+        first = ImageSet(name, images, None, (), image_names)
+        return Dataset(name, first, None if test is None else ImageSet(name, test.images, None, ()))
+    own = PartLabels.of(name, labels, held, order, reporter)
+    return Dataset(
+        name,
+        ImageSet(name, images, own.train, own.classes, image_names),
+        None if test is None else ImageSet(name, test.images, own.test, own.test_classes),
+    )
+
+
+def _sorted_names(names: Iterable[str]) -> list[str]:
+    """Each once: as numbers where all are whole ones, else as NumPy sorts texts."""
+    found = {*names}
+    whole = all(WHOLE.fullmatch(each) for each in found)
+    return sorted(found, key=int) if whole else sorted(found)
+
+
+def _among(part: PixelPart, names: Sequence[str]) -> Tensor | None:
+    """The labels ``(N,)`` of a part, as indices into the names of all classes."""
+    if part.labels is None:
+        return None
+    place = torch.tensor([names.index(each) for each in part.classes], dtype=torch.int64)
+    return place[part.labels]
+
+
+def _of_one_shape(first: Stack, second: Stack, reading: Reading) -> tuple[Stack, Stack]:
+    """Both, brought to one shape unless they have it."""
+    if first.shape[1:] == second.shape[1:]:
+        return first, second
+    shapes = [each.shape[1:] for each in (first, second)]
+    sizes = [(height, width) for _, height, width in shapes]
+    chosen = reading.choose(sizes, colour=any(channels == 3 for channels, _, _ in shapes))
+    return adapt(first, chosen), adapt(second, chosen)
