@@ -1,7 +1,9 @@
 """Where to compute, and how precisely."""
 
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,6 +58,14 @@ def test_lowered_changes_products_only_where_asked() -> None:
         assert (x @ x).dtype == torch.float32
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux tells it there")
+def test_peak_memory_holds_what_is_held() -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    # Of what is resident now, a little may have come since the kernel last counted.
+    assert peak_memory() > 0.9 * pages * resource.getpagesize()
+
+
+@pytest.mark.slow
 def test_peak_memory_is_this_process_own() -> None:
     before = peak_memory()
     held = bytearray(b"x" * (before + 2**28))

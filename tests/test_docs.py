@@ -16,6 +16,7 @@ from typing import Any
 import made_pages
 import notebooks
 import pytest
+from tests_support import made_once
 
 import nescio
 from nescio.classifier.modelfile import FORMAT_VERSION
@@ -55,17 +56,21 @@ def blocks_of(page: str) -> list[Block]:
 
 
 RUNNING = [page for page in WRITTEN if any(b.language in ("python", "sh") for b in blocks_of(page))]
-LONG = [page for page in RUNNING if any(b.mark == "slow" for b in blocks_of(page))]
+HEAVY = {f"how-to/{name}.md" for name in ("images", "promise", "scikit-learn", "train-long")}
+"""Pages that take several seconds even without the blocks that are marked slow."""
+LONG = [page for page in RUNNING if page in HEAVY or any(b.mark == "slow" for b in blocks_of(page))]
 
 
 @pytest.fixture(scope="session")
-def digits_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits_file(shared_folder: Path) -> Path:
     """A model of digits after two passes: it answers badly, but with all of its parts."""
-    path = tmp_path_factory.mktemp("docs") / "digits.nescio"
-    with pytest.MonkeyPatch.context() as patch:
-        shorten_training(patch)
-        nescio.fit("cnn", "digits").save(path)
-    return path
+
+    def train(path: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            shorten_training(patch)
+            nescio.fit("cnn", "digits").save(path)
+
+    return made_once(shared_folder / "digits.nescio", train)
 
 
 def shorten_training(patch: pytest.MonkeyPatch) -> None:
@@ -73,7 +78,7 @@ def shorten_training(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Recipe, "passes", lambda self, _: min(2, self.epochs))
 
 
-@pytest.mark.parametrize("page", RUNNING)
+@pytest.mark.parametrize("page", [page for page in RUNNING if page not in HEAVY])
 def test_what_a_page_shows_runs(
     page: str, digits_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -328,8 +328,9 @@ def test_one_changed_letter_of_the_description_is_seen(model_file: Path, tmp_pat
         nescio.load_model(damaged)
 
 
-def test_threads_do_not_meet(classifier: nescio.Classifier, data: Dataset) -> None:
-    seeds = range(8)
+@pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
+def test_threads_do_not_meet(classifier: nescio.Classifier, data: Dataset, count: int) -> None:
+    seeds = range(count)
     assert data.test is not None
     images = data.test
     # Built beforehand: PyTorch draws initial weights from one generator for all threads.

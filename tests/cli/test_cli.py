@@ -386,6 +386,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_fitted(folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "m.nescio"
     model.write_bytes(b"the old model")

@@ -122,6 +122,10 @@ def test_results_go_where_stdout_goes_while_a_bar_is_shown(model_file: Path) -> 
     assert "noise[" not in screen
     assert "160/160" in screen
     assert "image samples/s" in screen
+
+
+@pytest.mark.slow
+def test_a_quiet_command_says_nothing_on_a_terminal(model_file: Path) -> None:
     quiet = on_a_terminal("predict", model_file, "noise:4", "--samples", "4", "--quiet")
     assert (quiet[0], quiet[2]) == (0, "")
 

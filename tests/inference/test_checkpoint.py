@@ -111,15 +111,20 @@ def killed_and_resumed(
     "changes",
     [
         {},
-        {"random": "all", "estimator": "shared"},
-        {"random": "all", "estimator": "flipout"},
-        {"schedule": "constant", "scale": "exp", "balance": "sampled"},
         {"posterior": "low-rank:2"},
-        {"posterior": "low-rank:2", "random": "all"},
         {"posterior": "ivon"},
-        {"posterior": "dropout:0.2"},
         {"posterior": "laplace"},
-        {"engine": "pyro", "estimator": "shared", "augment": "none"},
+        *(
+            pytest.param(changes, marks=pytest.mark.slow)
+            for changes in (
+                {"random": "all", "estimator": "shared"},
+                {"random": "all", "estimator": "flipout"},
+                {"schedule": "constant", "scale": "exp", "balance": "sampled"},
+                {"posterior": "low-rank:2", "random": "all"},
+                {"posterior": "dropout:0.2"},
+                {"engine": "pyro", "estimator": "shared", "augment": "none"},
+            )
+        ),
     ],
     ids=str,
 )
@@ -144,7 +149,9 @@ def test_the_ring_of_noise_is_kept(tmp_path: Path) -> None:
     assert_same(fit, fit_posterior(wanted))
 
 
-@pytest.mark.parametrize("posterior", ["mean-field", "ivon", "ensemble:3"])
+@pytest.mark.parametrize(
+    "posterior", ["mean-field", "ivon", pytest.param("ensemble:3", marks=pytest.mark.slow)]
+)
 def test_within_a_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, posterior: str) -> None:
     monkeypatch.setattr("nescio.inference.run.CHECK_EVERY", 3)
     wanted = job(replace(RECIPE, posterior=posterior))

@@ -174,6 +174,7 @@ def optimise(model: BayesianNetwork, guide: MeanField, *batch: Tensor, steps: in
         decay.step()
 
 
+@pytest.mark.slow
 def test_optimum_is_the_mean_field_of_conjugate_regression() -> None:
     torch.manual_seed(0)
     design = torch.randn(40, 3) @ torch.tensor([[1.0, 0.5, 0.0], [0.0, 1.0, 0.3], [0.0, 0.0, 1.0]])
@@ -186,6 +187,7 @@ def test_optimum_is_the_mean_field_of_conjugate_regression() -> None:
     assert variances.tolist() == pytest.approx((1 / precision.diagonal()).tolist(), rel=0.1)
 
 
+@pytest.mark.slow
 def test_optimum_is_the_best_gaussian_for_logistic_regression() -> None:
     x = torch.tensor([[-2.0], [-1.0], [-0.5], [0.3], [0.8], [1.0], [2.5]])
     y = torch.tensor([0, 0, 1, 0, 1, 1, 1])

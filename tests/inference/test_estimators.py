@@ -113,9 +113,16 @@ def errors_apart(first: Tensor, second: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("make", "estimator"), [(mlp, "local"), (mlp, "flipout"), (cnn, "flipout")]
+    ("make", "estimator", "random"),
+    [
+        (mlp, "local", "head"),
+        (mlp, "flipout", "head"),
+        pytest.param(mlp, "local", "all", marks=pytest.mark.slow),
+        pytest.param(mlp, "flipout", "all", marks=pytest.mark.slow),
+        pytest.param(cnn, "flipout", "all", marks=pytest.mark.slow),
+        pytest.param(cnn, "flipout", "head", marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("random", ["all", "head"])
 def test_same_elbo_and_gradients_in_expectation(
     make: Callable[[], nn.Module], estimator: Estimator, random: str
 ) -> None:
@@ -140,8 +147,18 @@ def test_errors_of_a_batch_average_out(estimator: Estimator) -> None:
         assert 0.1 < ratio < 0.25
 
 
-@pytest.mark.parametrize(("layer", "shape"), LAYERS)
-@pytest.mark.parametrize("flipout", [True, False])
+@pytest.mark.parametrize(
+    ("layer", "shape", "flipout"),
+    [
+        *((*LAYERS[place], flipout) for place, flipout in ((0, False), (3, True))),
+        *(
+            pytest.param(*case, flipout, marks=pytest.mark.slow)
+            for place, case in enumerate(LAYERS)
+            for flipout in (True, False)
+            if (place, flipout) not in ((0, False), (3, True))
+        ),
+    ],
+)
 def test_a_layers_output_has_the_mean_and_variance_of_sampled_weights(
     layer: nn.Module, shape: tuple[int, ...], flipout: bool
 ) -> None:
@@ -192,7 +209,7 @@ def test_a_bias_that_is_not_random_stays_as_it_is() -> None:
     torch.testing.assert_close(output, layer.bias.expand(4, 3), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("estimator", ["local", "flipout"])
+@pytest.mark.parametrize("estimator", ["local", pytest.param("flipout", marks=pytest.mark.slow)])
 def test_other_layers_keep_sampled_weights(estimator: Estimator) -> None:
     network = seeded(Attention)
     random = random_parameters(network)
@@ -268,10 +285,15 @@ def optimum() -> tuple[Tensor, Tensor]:
     "change",
     [
         {},
-        {"estimator": "local"},
-        {"estimator": "flipout"},
-        {"scale": "exp"},
-        {"engine": "pyro"},
+        *(
+            pytest.param(change, marks=pytest.mark.slow)
+            for change in (
+                {"estimator": "local"},
+                {"estimator": "flipout"},
+                {"scale": "exp"},
+                {"engine": "pyro"},
+            )
+        ),
     ],
 )
 def test_posteriors_agree_on_a_small_problem(change: dict[str, str]) -> None:

@@ -51,6 +51,7 @@ def compare(
     return (predictive(network, gold, grid) - predictive(network, ours, grid)).abs().max()
 
 
+@pytest.mark.slow
 def test_logistic_regression_agrees() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -77,6 +77,7 @@ def trained(folder: Path) -> dict[int, nescio.Classifier]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_several_processes_train_what_one_does(
     trained: dict[int, nescio.Classifier], processes: int
@@ -160,6 +161,7 @@ def test_processes_that_are_told_different_things(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_processes_that_see_different_data(folder: Path, tmp_path: Path) -> None:
     told = {"0": [str(folder / "stripes.npz")], "1": [str(folder / "others.npz")]}
     arguments = [*QUICK, "--out", tmp_path / "m.nescio", "--quiet"]

@@ -13,6 +13,7 @@ from nescio.launch import ALONE, Place, find_place
 from nescio.ranks import SOLO, agree, exchange, gather_rows, join_ranks, share_of, together, total_
 
 
+@pytest.mark.slow
 def test_three_processes_talk(tmp_path: Path) -> None:
     status, _, err = run_job([Path(__file__).with_name("talking.py"), tmp_path], 3)
     assert status == 0, err

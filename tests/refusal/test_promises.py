@@ -21,6 +21,7 @@ from nescio.refusal import (
     [(World(), 500, False), (World(bumpy=True), 500, False), (World(), 1500, True)],
     ids=["rising", "bumpy", "each class"],
 )
+@pytest.mark.slow
 def test_promises_hold_over_repeated_calibration(
     world: World, images: int, per_class: bool
 ) -> None:
@@ -35,6 +36,17 @@ def test_promises_hold_over_repeated_calibration(
     assert result.refusal <= 0.05 + 0.002
 
 
+@pytest.mark.parametrize("world", [World(), World(bumpy=True)], ids=["rising", "bumpy"])
+def test_promises_hold_over_a_hundred_calibrations(world: World) -> None:
+    result = simulate(world, images=500, repeats=100, max_risk=0.04, confidence=0.8)
+    assert result.risk_holds(0.8) > 1e-3
+    assert result.answered > 90
+    assert result.coverage > 0.3
+    # The mean of 100 calibrations is known to three thousandths.
+    assert result.refusal <= 0.05 + 0.01
+
+
+@pytest.mark.slow
 def test_one_budget_for_both_reasons_is_kept_over_repeated_calibration() -> None:
     result = simulate(World(sure=True), images=500, repeats=1000, max_refusal=0.05)
     # Of 501 images 12 for each half, 4.8 %; ranks and steps are rounded towards answering.
@@ -44,6 +56,7 @@ def test_one_budget_for_both_reasons_is_kept_over_repeated_calibration() -> None
     assert 0 <= 1 - result.refusal - result.coverage + 1e-6 < 0.002
 
 
+@pytest.mark.slow
 def test_a_broken_promise_would_be_seen() -> None:
     # The same simulation tells 80 % confidence from the 95 % that it would have to be.
     result = simulate(World(), images=500, repeats=1000, max_risk=0.04, confidence=0.8)

@@ -119,7 +119,9 @@ def stop_early(rule: Rule, spread: float, images: int, error: float) -> tuple[in
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("spread", [2.0, 6.0, 10.0])
+@pytest.mark.parametrize(
+    "spread", [6.0, *(pytest.param(spread, marks=pytest.mark.slow) for spread in (2.0, 10.0))]
+)
 def test_decisions_go_wrong_more_rarely_than_stated(rule: Rule, spread: float) -> None:
     images, error = 6000, 1e-3
     wrong, _ = stop_early(rule, spread, images, error)

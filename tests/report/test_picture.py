@@ -61,7 +61,9 @@ def test_verdicts_in_words(label: str | None, actual: str | None, words: str) ->
     assert figure.axes[0].get_xlabel().startswith(known)
 
 
-@pytest.mark.parametrize("classes", [2, 10, 26, 100])
+@pytest.mark.parametrize(
+    "classes", [2, 100, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 26))]
+)
 def test_many_classes_and_long_names(tmp_path: Path, classes: int) -> None:
     names = tuple(f"a rather long name of class number ${i}_$" for i in range(classes))
     answer = decision(names, names[:6], names[0])

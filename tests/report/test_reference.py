@@ -87,7 +87,13 @@ def test_what_a_rule_holds_images_against(classifier: nescio.Classifier) -> None
 
 
 @pytest.mark.parametrize(
-    ("classes", "count"), [(1, 4), (FEWEST_COLUMNS, 12_345), (10, 4), (15, 12_345), (60, 4)]
+    ("classes", "count"),
+    [
+        (1, 4),
+        (FEWEST_COLUMNS, 12_345),
+        (10, 4),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((15, 12_345), (60, 4))),
+    ],
 )
 def test_nothing_overlaps(classes: int, count: int) -> None:
     strange = 123.456

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -326,8 +327,17 @@ CONTRAST = """
 """
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 768, 1280])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (320, "dark"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in product((320, 768, 1280), ("light", "dark"))
+            if case != (320, "dark")
+        ),
+    ],
+)
 def test_every_width_and_scheme(visit: Open, tmp_path: Path, width: int, scheme: str) -> None:
     size = {"width": width, "height": 800}
     page = visit(many(tmp_path), viewport=size, color_scheme=scheme).open()

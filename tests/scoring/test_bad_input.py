@@ -286,6 +286,7 @@ def test_a_file_that_changes_while_it_is_read(
     assert "with few[11]: its files changed while they were read" in told
 
 
+@pytest.mark.slow
 def test_several_processes(model_file: Path, images: Path, tmp_path: Path) -> None:
     status, told, err = run_job(["-m", "nescio", "predict", model_file, images])
     assert status != 0
@@ -303,6 +304,7 @@ sys.exit(main(["predict", model, [one, other][rank], "--out", out, "--samples", 
 """
 
 
+@pytest.mark.slow
 def test_processes_that_are_given_different_things(
     model_file: Path, images: Path, tmp_path: Path
 ) -> None:

@@ -440,11 +440,17 @@ def test_a_file_that_no_one_can_read(visit: "Callable[..., Visit]") -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (413, "This image is too large for the server."),
-        (415, "This is not a kind of image that the server reads; PNG, JPEG and WebP will do."),
+        pytest.param(413, "This image is too large for the server.", marks=pytest.mark.slow),
+        pytest.param(
+            415,
+            "This is not a kind of image that the server reads; PNG, JPEG and WebP will do.",
+            marks=pytest.mark.slow,
+        ),
         (500, "The server could not answer; its log says why."),
-        (504, "The server took too long."),
-        (0, "The server does not answer; it may have been stopped."),
+        pytest.param(504, "The server took too long.", marks=pytest.mark.slow),
+        pytest.param(
+            0, "The server does not answer; it may have been stopped.", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_errors_in_plain_words(visit: "Callable[..., Visit]", status: int, words: str) -> None:
@@ -465,7 +471,7 @@ def test_errors_in_plain_words(visit: "Callable[..., Visit]", status: int, words
         opened.says("I say 3.")
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [429, pytest.param(503, marks=pytest.mark.slow)])
 def test_it_asks_again_when_it_was_told_to_wait(visit: "Callable[..., Visit]", status: int) -> None:
     opened = visit()
     page = opened.open()

@@ -115,7 +115,9 @@ def test_axe_finds_no_grave_fault(
     assert [fault for fault in faults if fault[0] in ("serious", "critical")] == []
 
 
-@pytest.mark.parametrize("width", [320, 360, 768, 1280])
+@pytest.mark.parametrize(
+    "width", [320, *(pytest.param(width, marks=pytest.mark.slow) for width in (360, 768, 1280))]
+)
 def test_nothing_sticks_out(visit: Callable[..., Visit], width: int) -> None:
     opened = visit(viewport={"width": width, "height": 800})
     opened.prediction = STRANGE
