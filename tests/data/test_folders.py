@@ -58,10 +58,11 @@ def test_train_and_test_folders(tmp_path: Path) -> None:
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     for i in range(3):
-        save(tmp_path / "elsewhere" / f"{i}.png", grey())
         save(tmp_path / "set" / "a" / f"{i}.png", grey())
     for name in ("b", "c"):
-        (tmp_path / "set" / name).symlink_to(tmp_path / "elsewhere")
+        for i in range(3):
+            save(tmp_path / "elsewhere" / name / f"{i}.png", grey())
+        (tmp_path / "set" / name).symlink_to(tmp_path / "elsewhere" / name)
     (tmp_path / "set" / "a" / "back").symlink_to(tmp_path / "set")
     dataset = load(tmp_path / "set")
     assert dataset.classes == ("a", "b", "c")
@@ -88,7 +89,7 @@ def test_empty_folder_one_class_and_empty_class(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least two classes, found only the class 'a'"):
         load(tmp_path)
     (tmp_path / "b").mkdir()
-    with pytest.raises(DataError, match="b: this class has no images"):
+    with pytest.raises(DataError, match="the class 'b' has no images; add some or remove"):
         load(tmp_path)
     assert len(load(tmp_path, labelled=False).train) == 1
 

@@ -79,6 +79,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
             "weights": record.weights,
             "weights_fingerprint": record.weights_fingerprint,
             "split_fingerprint": record.split_fingerprint,
+            **({"part_names": dict(record.part_names)} if record.part_names else {}),
         },
     }
 

@@ -62,6 +62,7 @@ def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
         "data": f"{training['data']}, {training['train_images']:,} training and "
         f"{training['calibration_images']:,} calibration images",
         "data fingerprint": str(training["fingerprint"]),
+        **_parts(training),
         **_fixed_split(training),
         **_extra(training),
         "seed": str(training["seed"]),
@@ -103,6 +104,13 @@ def _network(header: Mapping[str, Any]) -> dict[str, str]:
         ),
         **({"trunk": f"frozen{frozen}"} if recipe.get("freeze") else {}),
     }
+
+
+def _parts(training: Mapping[str, Any]) -> dict[str, str]:
+    """What the data set itself calls its parts."""
+    names = training.get("part_names", {})
+    told = ", ".join(f"{part} from {name}" for part, name in names.items())
+    return {"parts": told} if told else {}
 
 
 def _fixed_split(training: Mapping[str, Any]) -> dict[str, str]:

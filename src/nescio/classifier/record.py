@@ -33,8 +33,10 @@ class TrainingRecord:
         weights: The file of weights that the network began with; empty where there was none.
         weights_fingerprint: SHA-256 of that file.
         parts: ``(N,)`` uint8, for each image that the splits were made of its place in
-            :data:`nescio.data.split.PARTS`, where a file said so; else ``None``.
+            :data:`nescio.data.split.PARTS`, where a file or the folders said so; else ``None``.
         split_fingerprint: SHA-256 of that file as nescio writes it; empty where there is none.
+        part_names: What the data set itself calls its parts, such as ``calibration``: ``val``;
+            empty where it has none.
     """
 
     data: str
@@ -54,3 +56,4 @@ class TrainingRecord:
     weights_fingerprint: str = ""
     parts: Tensor | None = None
     split_fingerprint: str = ""
+    part_names: Mapping[str, str] = field(default_factory=dict)

@@ -159,7 +159,8 @@ def calibration_set(
     """The part of ``data`` that thresholds may be set from, again.
 
     Of the very data that the model was trained on, the part that was kept for calibration; of
-    any other data, all images but those of its test split. An :class:`ImageSet` counts as it is.
+    any other data, its validation part, or else all images but those of its test split. An
+    :class:`ImageSet` counts as it is.
 
     Raises:
         DataError: The model was trained on some of them, they have classes that the model does
@@ -173,6 +174,8 @@ def calibration_set(
         if dataset.train.fingerprint() == record.fingerprint:
             return _match_classes(classifier, _parts(classifier, dataset).calibration)
         data = dataset.train
+        if dataset.validation is not None:  # what the set itself holds out for this
+            data = data.subset(dataset.validation.nonzero().flatten())
     adapted = replace(data, images=adapt(data.images, classifier.preprocessing))
     seen = torch.isin(adapted.hashes(), classifier.record.seen)
     if bool(seen.any()):

@@ -41,6 +41,7 @@ def predict(
     max_plots: int = 100,
     samples_fixed: Annotated[bool, Parameter(negative="")] = False,
     network: str | None = None,
+    skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
     many: ManyOptions = ManyOptions(),  # noqa: B008 - frozen
     risk: RiskOptions = RiskOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
@@ -68,6 +69,9 @@ def predict(
         decision needs (but where pictures are drawn).
     network
         Allow a model's own network code: module:factory or timm:NAME.
+    skip_unreadable
+        Leave out, and tell of, folders that cannot be opened. Otherwise the first one is an error,
+        before any image is answered.
     """
     if not sources:
         raise UsageError("name at least one image, folder or data set to predict")
@@ -75,14 +79,14 @@ def predict(
     one = as_json or csv_file is not None or plot is not None
     _check_many(many, one=one, device=common.device)
     if many.out is not None:
-        opening = _Opening(model, network, rule, risk, common)
+        opening = _Opening(model, network, rule, risk, common, skip_unreadable)
         return _predict_many(opening, sources, many.out, many, adaptive=not samples_fixed)
     if csv_file is not None:
         check_writable(csv_file)
     reporter = make_reporter(quiet=common.quiet)
     classifier, chosen = open_model(model, network, rule, common, reporter, risk=risk)
     adaptive = not samples_fixed and plot is None
-    run = _Run(classifier, chosen, common, plot, max_plots, adaptive, reporter)
+    run = _Run(classifier, chosen, common, plot, max_plots, adaptive, reporter, skip_unreadable)
     with ExitStack() as stack:
         table = None
         if csv_file is not None:
@@ -109,6 +113,7 @@ class _Opening:
     rule: str | None
     risk: RiskOptions
     common: Common
+    skip_unreadable: bool
 
 
 def _check_many(many: ManyOptions, *, one: bool, device: str) -> None:
@@ -160,7 +165,13 @@ def _predict_many(
             risk=opening.risk,
         )
     settings = Settings(
-        rule, common.samples, adaptive, common.seed, resume=many.resume, force=many.force
+        rule,
+        common.samples,
+        adaptive,
+        common.seed,
+        resume=many.resume,
+        force=many.force,
+        skip_unreadable=opening.skip_unreadable,
     )
     result = score(classifier, sources, out, settings, ranks=ranks, reporter=reporter)
     counts = result.counts
@@ -230,6 +241,7 @@ class _Run:
     max_plots: int
     adaptive: bool
     reporter: Reporter
+    skip_unreadable: bool
     failures: int = 0
     first_failure: str = ""
     plotted: int = field(default=0, init=False)
@@ -237,7 +249,9 @@ class _Run:
     def answers(self, sources: tuple[str, ...]) -> Iterator[_Answer]:
         """An answer for each image of all sources, in input order."""
         for source in sources:
-            opened = open_source(source, self.classifier, self.reporter)
+            opened = open_source(
+                source, self.classifier, self.reporter, skip_unreadable=self.skip_unreadable
+            )
             samples = self.common.samples
             total = len(opened) * samples
             with self.reporter.task("predicting", total, "image samples") as task:

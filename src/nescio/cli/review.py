@@ -34,6 +34,7 @@ def review(
     limit: int = 200,
     rule: str | None = None,
     network: str | None = None,
+    skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
@@ -58,6 +59,8 @@ def review(
         calibrated, none, or QUANTILE:THRESHOLD such as median:0.2. [the model's own]
     network
         Allow a model's own network code: module:factory or timm:NAME.
+    skip_unreadable
+        Leave out, and tell of, folders that cannot be opened. Otherwise the first one is an error.
     force
         Replace a file that is there.
     """
@@ -68,7 +71,7 @@ def review(
 
     reporter = make_reporter(quiet=common.quiet)
     classifier, chosen = open_model(model, network, rule, common, reporter)
-    source = open_source(data, classifier, reporter)
+    source = open_source(data, classifier, reporter, skip_unreadable=skip_unreadable)
     asked: list[Question] = []
     failures: list[tuple[str, str]] = []
     run = _Run(classifier, chosen, common, answered)

@@ -74,17 +74,28 @@ class Source:
             yield batch_of_files(some, classifier.preprocessing, classifier.classes)
 
 
-def open_source(source: str, classifier: Classifier, reporter: Reporter = SILENT) -> Source:
+def open_source(
+    source: str,
+    classifier: Classifier,
+    reporter: Reporter = SILENT,
+    *,
+    skip_unreadable: bool = False,
+) -> Source:
     """Find out what an argument names: an image file, a folder of them, or a data set.
+
+    Args:
+        source: The argument.
+        classifier: What will decide.
+        reporter: Told of progress, and of what is left out of a folder.
+        skip_unreadable: Whether to leave out folders that cannot be opened.
 
     Raises:
         DataError: It is nothing of the kind, or cannot be used.
     """
-    from nescio.data import all_images, list_images, load
-    from nescio.scoring import is_image_file
+    from nescio.data import Reading, all_images, load
+    from nescio.scoring import find_image_files
 
-    path = Path(source)
-    files = [path] if is_image_file(path) else list_images(path) if path.is_dir() else []
+    files = find_image_files(source, reporter, skip_unreadable=skip_unreadable)
     if files:
         return Source(source, files)
     dataset = load(
@@ -92,6 +103,7 @@ def open_source(source: str, classifier: Classifier, reporter: Reporter = SILENT
         labelled=False,
         preprocessing=classifier.preprocessing,
         seed=classifier.record.seed,
+        reading=Reading(skip_unreadable=skip_unreadable),
         reporter=reporter,
     )
     return Source(source, images=all_images(dataset))

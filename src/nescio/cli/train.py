@@ -32,6 +32,9 @@ POSTERIOR, TRAINING = Parameter(group="Posterior"), Parameter(group="Training")
 
 _GO_ON = "go on from the checkpoints in {folder} with --resume"
 
+LISTED = 12
+"""How many classes the summary names."""
+
 STATUS_OF_STOP = {"diverged": 2, "interrupted": 130}
 
 
@@ -275,10 +278,17 @@ def _save(classifier: Classifier, out: Path) -> bool:
 def _summary(classifier: Classifier) -> str:
     record = classifier.record
     extra = f" ({record.extra_images} of them extra)" if record.extra_images else ""
+    names = record.part_names
+    parts = (
+        f" ({', '.join(f'{part} from {name}' for part, name in names.items())})" if names else ""
+    )
+    classes = classifier.classes
+    more = ", ..." if len(classes) > LISTED else ""
     return (
         f"{classifier.spec.name} on {record.data}, {record.train_images} training{extra} and "
-        f"{record.calibration_images} calibration images, {len(classifier.classes)} classes, "
-        f"{len(record.history)} passes. {classifier.rule.describe()}"
+        f"{record.calibration_images} calibration images{parts}, {len(classes)} classes "
+        f"({', '.join(classes[:LISTED])}{more}), {len(record.history)} passes. "
+        f"{classifier.rule.describe()}"
     )
 
 

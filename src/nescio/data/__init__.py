@@ -2,7 +2,8 @@
 
 Read in this order: :mod:`rows`, :mod:`ahead`, :mod:`class_numbers`, :mod:`images`, :mod:`features`,
 :mod:`preprocess`, :mod:`reading`, :mod:`augment`, :mod:`store`, :mod:`encoded`,
-:mod:`streamed`, :mod:`raw`, :mod:`idx`, :mod:`npz`, :mod:`folders`, :mod:`shards`,
+:mod:`streamed`, :mod:`raw`, :mod:`idx`, :mod:`npz`, :mod:`walk`,
+:mod:`layout`, :mod:`folders`, :mod:`shards`,
 :mod:`parquet`, :mod:`synthetic`,
 :mod:`patterns`, :mod:`outlines`, :mod:`shapes`, :mod:`corruptions`, :mod:`shifts`,
 :mod:`download`, :mod:`named`, :mod:`split`, :mod:`table`, :mod:`splitfile`, :mod:`duplicates`,
@@ -16,7 +17,6 @@ from nescio.data.corruptions import CORRUPTIONS
 from nescio.data.duplicates import tell_duplicates
 from nescio.data.encoded import Failure, ReadResult, read_images
 from nescio.data.features import FeatureSet
-from nescio.data.folders import list_images
 from nescio.data.images import Dataset, ImageSet, Preprocessing, images_at_once, to_float
 from nescio.data.labels import read_labels
 from nescio.data.load import NAMES, all_images, load
@@ -32,14 +32,16 @@ from nescio.data.shapes import (
     striped_shapes,
 )
 from nescio.data.shifts import SEVERITIES, SHIFTS, Shift, parse_shift, shift_images, shift_set
-from nescio.data.split import Splits, join_extra, split, split_by
+from nescio.data.split import PARTS, Splits, join_extra, parts_of, split, split_by
 from nescio.data.splitfile import read_split, split_fingerprint, write_split
 from nescio.data.synthetic import digits, letters, noise
+from nescio.data.walk import list_images
 from nescio.decode import Decoding, decode_image
 
 __all__ = [
     "CORRUPTIONS",
     "NAMES",
+    "PARTS",
     "SEVERITIES",
     "SHIFTS",
     "Augmentation",
@@ -79,6 +81,7 @@ __all__ = [
     "parse_augmentation",
     "parse_shift",
     "parse_size",
+    "parts_of",
     "pass_order",
     "read_ahead",
     "read_all",

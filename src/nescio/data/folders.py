@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from nescio.data.class_numbers import natural_key
 from nescio.data.encoded import Encoded, Files, check_failures, choose_shape, read_encoded
 from nescio.data.images import Dataset, ImageSet, Preprocessing, fingerprint_prefix
+from nescio.data.layout import CALIBRATION, TEST, TRAIN, find_layout, find_test
 from nescio.data.reading import Reading
 from nescio.data.streamed import stream_encoded
+from nescio.data.walk import SUFFIXES, Tree, describe_kinds, tell_left_out, walk_folder
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-"""What counts as an image in a folder."""
-
-KINDS = 4
-"""How many kinds of skipped files a note names."""
-
-OF_THE_SYSTEM = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
-"""Files and folders that systems leave among images, whatever their case."""
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder of that name is no user's: hidden, or left by a system."""
-    return name.startswith(".") or name.casefold() in OF_THE_SYSTEM
-
-
-def list_images(folder: Path) -> list[Path]:
-    """All image files below ``folder``, hidden ones left out, in natural order."""
-    return _sort_out(folder)[0]
+LISTED = 12
+"""How many classes a message names."""
 
 
 def read_folder(folder: Path, reading: Reading, reporter: Reporter = SILENT) -> Dataset:
-    """Read a folder with one subfolder a class, perhaps below ``train`` and ``test``.
+    """Read a folder with one subfolder a class, perhaps below or above folders of parts.
 
-    A class of the test folder that the training folder lacks comes after those of the
-    training folder, in the test part alone.
+    Parts are folders of the usual names, see :mod:`nescio.data.layout`. A class of the test
+    folder that the training folder lacks comes after those of the training folder, in the test
+    part alone.
 
     Args:
         folder: The folder.
@@ -52,38 +38,42 @@ def read_folder(folder: Path, reading: Reading, reporter: Reporter = SILENT) -> 
         reporter: Told of progress, and of what is left out.
 
     Raises:
-        DataError: There are no images, fewer than two classes, or an empty class.
+        DataError: There are no images, fewer than two classes, an empty class, or folders that
+            can be read in more than one way; or a folder cannot be opened, and none may be
+            skipped.
         UnreadableImage: A file cannot be decoded, and none may be skipped.
     """
-    parts = {name: folder / name for name in ("train", "test")}
-    if not all(part.is_dir() for part in parts.values()):
-        parts = {"train": folder}
-    listed = {name: _list(part, labelled=reading.labelled) for name, part in parts.items()}
-    if not any(part.files for part in listed.values()):
-        raise DataError(f"{folder}: no images in this folder ({', '.join(SUFFIXES)})")
-    _tell_skipped(folder, [path for part in listed.values() for path in part.others], reporter)
-    if "test" in listed:
-        test, train = listed["test"], listed["train"]
-        own = tuple(name for name in test.classes if name not in train.classes)
-        if train.classes:
-            listed["test"] = replace(test, classes=(*train.classes, *own))
-        if train.classes and own:
-            reporter.note(
-                f"{folder}: class {own[0]!r} is in the test folder alone; evaluate counts its "
-                "images as to be refused with --unknown-classes unfamiliar"
-            )
-        missing = [name for name in train.classes if name not in test.classes]
-        if test.classes and missing:
-            reporter.note(
-                f"{folder}: class {missing[0]!r} has no images in the test folder; add some, "
-                "or nothing is measured of it"
-            )
-    tell_alike(folder.name, list(listed.values())[-1].classes, reporter)
-    every = Files([path for part in listed.values() for path in part.files])
+    tree = walk_folder(folder)
+    tree.require_open(reporter, skip=reading.skip_unreadable)
+    if not tree.images:
+        kinds = f"; there are other files ({describe_kinds(tree.others)})" if tree.others else ""
+        raise DataError(f"{folder}: no images in this folder ({', '.join(SUFFIXES)}){kinds}")
+    found = _by_classes(tree) if reading.labelled else _without_classes(tree)
+    tell_left_out(tree, found.others, reporter)
+    for note in found.notes:
+        reporter.note(note)
+    train, held, test = (found.parts.get(part) for part in (TRAIN, CALIBRATION, TEST))
+    assert train is not None  # noqa: S101 - there is no set without it
+    if reading.labelled:
+        _check_classes(tree, train, held)
+        _tell_classes(folder, train, held, test, reporter)
+    if test is not None:
+        own = (name for name in test.classes if name not in train.classes)
+        test = replace(test, classes=(*train.classes, *own))
+    tell_alike(folder.name, (test or train).classes, reporter)
+    learnt = train.before(held)
+    every = Files([*learnt.files, *(() if test is None else test.files)])
     reading = replace(reading, preprocessing=choose_shape(every, reading, reporter))
     name = folder.resolve().name
-    sets = {part: _read_set(name, own, reading, reporter) for part, own in listed.items()}
-    return Dataset(name, sets["train"], sets.get("test"), root=str(folder))
+    read = _read_set(name, learnt, reading, reporter)
+    return Dataset(
+        name,
+        read,
+        None if test is None else _read_set(name, test, reading, reporter),
+        root=str(folder),
+        validation=None if held is None else _places(read, held),
+        part_names=found.names,
+    )
 
 
 def tell_alike(name: str, classes: Sequence[str], reporter: Reporter) -> None:
@@ -141,96 +131,180 @@ def read_labelled(
 
 
 @dataclass(frozen=True)
-class _Listed:
-    """What lies in a folder.
+class _Part:
+    """Images of one part.
 
     Attributes:
-        root: The folder, just above the class folders.
-        files: Its images.
-        others: Other files.
+        files: Their files.
+        labels: The class of each; ``None`` where they have none.
         classes: The class names; none where the images have no labels.
     """
 
-    root: Path
-    files: list[Path]
-    others: list[Path]
+    files: tuple[Path, ...]
+    labels: tuple[str, ...] | None
     classes: tuple[str, ...]
 
-    def labels(self) -> list[int] | None:
-        """The class of each image: the folder just below the root."""
-        if not self.classes:
-            return None
-        number = {name: i for i, name in enumerate(self.classes)}
-        return [number[path.relative_to(self.root).parts[0]] for path in self.files]
+    def before(self, other: _Part | None) -> _Part:
+        """These images, and then those of another part."""
+        if other is None:
+            return self
+        labels = None if self.labels is None else (*self.labels, *(other.labels or ()))
+        return replace(self, files=(*self.files, *other.files), labels=labels)
 
 
-def _list(folder: Path, *, labelled: bool) -> _Listed:
-    """The images below ``folder`` and the class names, none if they have no labels."""
-    subfolders = [p for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name)]
-    subfolders.sort(key=lambda path: natural_key(path.name))
-    files, others = _sort_out(folder)
-    names = tuple(path.name for path in subfolders)
-    if not labelled:
-        loose = any(path.parent == folder for path in files) or not subfolders
-        return _Listed(folder, files, others, () if loose else names)
-    if not files:
-        raise DataError(f"{folder}: no images in this folder ({', '.join(SUFFIXES)})")
-    if len(subfolders) < 2:
-        what = f"only the class {subfolders[0].name!r}" if subfolders else "no class folders"
+@dataclass(frozen=True)
+class _SortedOut:
+    """Which files of a folder are for what.
+
+    Attributes:
+        parts: The images of each part; of one, where labels are not needed.
+        names: What the parts are called in the folder; empty where it has none.
+        others: Files that are no images, or in no class.
+        notes: What else is to be told.
+    """
+
+    parts: Mapping[str, _Part]
+    names: Mapping[str, str]
+    others: Sequence[Path]
+    notes: tuple[str, ...] = ()
+
+
+def _by_classes(tree: Tree) -> _SortedOut:
+    """Each image in a part and a class.
+
+    Raises:
+        DataError: Folders can be read in more than one way.
+    """
+    layout = find_layout(tree)
+    files: dict[str, list[Path]] = {part: [] for part in layout.parts or (TRAIN,)}
+    labels: dict[str, list[str]] = {part: [] for part in files}
+    others = list(tree.others)
+    flat = 0
+    for image in tree.images:
+        names = tree.parts(image)
+        place = layout.place(names)
+        if place is not None:
+            files[place[0]].append(image)
+            labels[place[0]].append(place[1])
+        elif names[0] in layout.flat:
+            flat += 1
+        else:
+            others.append(image)
+    above = tree.root if layout.inside or not layout.parts else tree.root / layout.parts[TRAIN]
+    closed = {each.folder for each in tree.closed}
+    # A class without images is told of, and not left out in silence.
+    folders = {f.name for f in tree.folders if f.parent == above and f not in closed}
+    if layout.inside:
+        folders -= {label for own in labels.values() for label in own}
+    parts = {
+        part: _Part(
+            tuple(files[part]),
+            tuple(labels[part]),
+            _in_order({*labels[part], *(folders if part == TRAIN else ())}),
+        )
+        for part in files
+    }
+    note = (
+        f"{tree.root}: the {flat} images of {', '.join(layout.flat)} lie in no class folders, so "
+        "that they have no labels, and are left out; predict needs none"
+    )
+    return _SortedOut(parts, layout.parts, others, (note,) if flat else ())
+
+
+def _without_classes(tree: Tree) -> _SortedOut:
+    """All images, or those of the test part, where there are training and test folders.
+
+    The folders just above the images' own are classes, where all images lie in such.
+    """
+    test = find_test(tree)
+    chosen = [image for image in tree.images if test is None or tree.parts(image)[0] == test]
+    names = [tree.parts(image)[0 if test is None else 1 :] for image in chosen]
+    labels = tuple(each[0] for each in names) if all(len(each) > 1 for each in names) else None
+    part = _Part(tuple(chosen), labels, () if labels is None else _in_order(set(labels)))
+    left = len(tree.images) - len(chosen)
+    note = (
+        f"{tree.root}: the images in {test} alone count here; the other {left} are left out (name "
+        "their folder for them)"
+    )
+    return _SortedOut({TRAIN: part}, {}, tree.others, (note,) if left else ())
+
+
+def _in_order(names: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(names, key=lambda name: (natural_key(name), name)))
+
+
+def _check_classes(tree: Tree, train: _Part, held: _Part | None) -> None:
+    """See that there are classes to learn, and images of each.
+
+    Raises:
+        DataError: There are fewer than two, or one has no image to train on.
+    """
+    folder, classes = tree.root, train.classes
+    if len(classes) < 2:
+        what = f"only the class {classes[0]!r}" if classes else "no class folders"
         raise DataError(
             f"{folder}: a classifier needs at least two classes, found {what}; "
-            "make one subfolder a class"
+            f"make one subfolder a class{_deeper(tree)}"
         )
-    counts = Counter(path.relative_to(folder).parts[0] for path in files if path.parent != folder)
-    for subfolder in subfolders:
-        if not counts[subfolder.name]:
-            raise DataError(f"{subfolder}: this class has no images; add some or remove the folder")
-    inside = [path for path in files if path.parent != folder]
-    loose_files = [path for path in files if path.parent == folder]
-    return _Listed(folder, inside, others + loose_files, names)
+    held_labels = set() if held is None else set(held.labels or ())
+    unknown = sorted(held_labels - set(classes))
+    if unknown:
+        raise DataError(
+            f"{folder}: class {unknown[0]!r} has images to validate on, and none to train on; "
+            "add some, or remove its folder"
+        )
+    labels = set(train.labels or ())
+    empty = [name for name in classes if name not in labels]
+    if len(empty) == 1:
+        raise DataError(
+            f"{folder}: the class {empty[0]!r} has no images; add some or remove the folder"
+        )
+    if empty:
+        raise DataError(
+            f"{folder}: {len(empty)} classes have no images ({', '.join(empty[:LISTED])}"
+            f"{', ...' * (len(empty) > LISTED)}); add some or remove the folders"
+        )
 
 
-def _sort_out(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The image files below ``folder`` in natural order, and all other files."""
-    images: list[Path] = []
-    others: list[Path] = []
-    for path in _files(folder):
-        is_image = path.suffix.lower() in SUFFIXES
-        hidden = any(is_hidden(part) for part in path.relative_to(folder).parts)
-        (images if is_image and not hidden else others).append(path)
-    images.sort(key=lambda path: natural_key(str(path.relative_to(folder))))
-    return images, others
+def _deeper(tree: Tree) -> str:
+    """Where classes may be instead, if all images are in one folder that holds several."""
+    tops = {tree.parts(image)[0] for image in tree.images}
+    below = {names[1] for image in tree.images if len(names := tree.parts(image)) > 2}
+    only = next(iter(tops))
+    return f", or name {tree.root / only}" if len(tops) == 1 and len(below) > 1 else ""
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files, also behind links; a link that leads nowhere is told of when it is read."""
-    for top, subfolders, names in os.walk(folder, followlinks=True):
-        real = Path(top).resolve()
-        # A link to a folder that it lies in has no end.
-        subfolders[:] = [
-            name for name in subfolders if not real.is_relative_to((real / name).resolve())
-        ]
-        for path in (Path(top, name) for name in names):
-            if path.is_file() or not path.exists():
-                yield path
-
-
-def _tell_skipped(folder: Path, others: Sequence[Path], reporter: Reporter) -> None:
-    if others:
-        # A photograph of a kind that is not read must not hide behind what a system left.
-        first = min(others, key=lambda path: (is_hidden(path.name), path))
-        files = "1 file is" if len(others) == 1 else f"{len(others)} files are"
-        kinds = Counter(path.suffix.lower() or "without ending" for path in others)
-        most = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))[:KINDS]
-        told = ", ".join(f"{count} {kind}" for kind, count in most)
-        more = ", ..." if len(kinds) > KINDS else ""
+def _tell_classes(
+    folder: Path, train: _Part, held: _Part | None, test: _Part | None, reporter: Reporter
+) -> None:
+    """Note classes that only one of the parts has."""
+    own = [] if test is None else [name for name in test.classes if name not in train.classes]
+    if own:
         reporter.note(
-            f"{folder}: {files} skipped: hidden, no image that is read, or in no class folder "
-            f"({told}{more}; the first is {first.relative_to(folder)})"
+            f"{folder}: class {own[0]!r} is in the test folder alone; evaluate counts its "
+            "images as to be refused with --unknown-classes unfamiliar"
         )
+    for part, called, what in (
+        (test, "test", "nothing is measured of it"),
+        (held, "validation", "no threshold is set by it"),
+    ):
+        labels = set(() if part is None else part.labels or ())
+        missing = [name for name in train.classes if name not in labels]
+        if part is not None and missing:
+            reporter.note(
+                f"{folder}: class {missing[0]!r} has no images in the {called} folder; add some, "
+                f"or {what}"
+            )
 
 
-def _read_set(name: str, listed: _Listed, reading: Reading, reporter: Reporter) -> ImageSet:
-    files = Files(listed.files)
-    labels, classes = listed.labels(), listed.classes
+def _read_set(name: str, part: _Part, reading: Reading, reporter: Reporter) -> ImageSet:
+    number = {name: i for i, name in enumerate(part.classes)}
+    labels = None if part.labels is None else [number[label] for label in part.labels]
+    files, classes = Files(part.files), part.classes
     return read_labelled(name, files, reading, labels=labels, classes=classes, reporter=reporter)
+
+
+def _places(read: ImageSet, part: _Part) -> Tensor:
+    """``(N,)`` bool: which images are of the part."""
+    names = {str(file) for file in part.files}
+    return torch.tensor([name in names for name in read.names], dtype=torch.bool)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -235,6 +235,8 @@ class Dataset:
     test: ImageSet | None = None
     base: Dataset | None = None
     root: str = ""
+    validation: Tensor | None = None
+    part_names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:

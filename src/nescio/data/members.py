@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from nescio.data.class_numbers import label_text
 from nescio.data.encoded import file_stamp
-from nescio.data.folders import SUFFIXES, is_hidden
+from nescio.data.walk import SUFFIXES, is_hidden
 from nescio.errors import DataError, UnreadableImage
 
 LARGEST_LABEL = 1 << 20

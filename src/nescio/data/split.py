@@ -45,7 +45,8 @@ def split(dataset: Dataset, *, seed: int = 0, calibration: float, test: float) -
     """Leave out a share of every class for calibration, and for test where none is given.
 
     Args:
-        dataset: Labelled; its own test split is used as it is.
+        dataset: Labelled; its own test split is used as it is, and so are the images that it
+            holds out for validation: for calibration.
         seed: Of the choice. The same data, seed and shares give the same parts.
         calibration: The share of the training images to keep for calibration, 0 for none.
         test: The share of all images to leave out for test.
@@ -58,8 +59,12 @@ def split(dataset: Dataset, *, seed: int = 0, calibration: float, test: float) -
     test = 0.0 if dataset.test is not None else test
     parts: dict[str, list[np.ndarray[tuple[int], np.dtype[np.int64]]]]
     parts = {"train": [], "calibration": [], "test": []}
+    held = np.zeros(len(labels), bool)
+    if dataset.validation is not None:
+        held, calibration = dataset.validation.numpy(), 0.0
+        parts["calibration"].append(np.flatnonzero(held))
     for number, name in enumerate(dataset.classes):
-        members = generator.permutation(np.flatnonzero(labels == number))
+        members = generator.permutation(np.flatnonzero((labels == number) & ~held))
         left_out = _count(len(members), test)
         calibrating = _count(len(members) - left_out, calibration)
         needed = 1 + (test > 0) + (calibration > 0)
@@ -100,6 +105,16 @@ def split_by(dataset: Dataset, parts: Tensor) -> Splits:
             "part of the split; move some there"
         )
     return _splits(dataset, index)
+
+
+def parts_of(splits: Splits) -> Tensor:
+    """What :func:`split_by` makes the same splits from: ``(N,)`` uint8."""
+    index = (splits.train_indices, splits.calibration_indices, splits.test_indices)
+    parts = torch.empty(sum(len(own) for own in index if own is not None), dtype=torch.uint8)
+    for number, own in enumerate(index):
+        if own is not None:
+            parts[own] = number
+    return parts
 
 
 def _splits(dataset: Dataset, index: Mapping[str, Tensor]) -> Splits:

@@ -6,7 +6,7 @@ Read in this order: :mod:`batches`, :mod:`pieces`, :mod:`arrays`, :mod:`encoded`
 """
 
 from nescio.scoring.answers import table_columns
-from nescio.scoring.batches import Batch, batch_of_files, is_image_file
+from nescio.scoring.batches import Batch, batch_of_files, find_image_files, is_image_file
 from nescio.scoring.formats import choose_format
 from nescio.scoring.parts import Counts
 from nescio.scoring.run import KEEP, Result, Settings, score
@@ -19,6 +19,7 @@ __all__ = [
     "Settings",
     "batch_of_files",
     "choose_format",
+    "find_image_files",
     "is_image_file",
     "score",
     "table_columns",

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nescio.data import Preprocessing, Stack, read_images
-from nescio.data.folders import SUFFIXES
+from nescio.data import Preprocessing, Stack, list_images, read_images
+from nescio.data.walk import SUFFIXES
+from nescio.progress import Reporter
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,25 @@ def batch_of_files(
         actual=[file.parent.name if file.parent.name in known else None for file in files],
         files=files,
     )
+
+
+def find_image_files(
+    source: str, reporter: Reporter, *, skip_unreadable: bool = False
+) -> list[Path]:
+    """The image files that an argument names: itself, or those of a folder; none of a data set.
+
+    Args:
+        source: The argument.
+        reporter: Told of what is left out of a folder.
+        skip_unreadable: Whether to leave out folders that cannot be opened.
+
+    Raises:
+        DataError: A folder cannot be opened, and none may be skipped.
+    """
+    path = Path(source)
+    if is_image_file(path):
+        return [path]
+    return list_images(path, reporter, skip_unreadable=skip_unreadable) if path.is_dir() else []
 
 
 def is_image_file(path: Path) -> bool:

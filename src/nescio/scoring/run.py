@@ -52,6 +52,7 @@ class Settings:
         seed: Of the networks; ``None`` for the one that the model was fitted with.
         resume: Go on with an earlier run.
         force: Begin anew, whatever is there.
+        skip_unreadable: Leave out folders that cannot be opened.
     """
 
     rule: Rule
@@ -60,6 +61,7 @@ class Settings:
     seed: int | None = None
     resume: bool = False
     force: bool = False
+    skip_unreadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def score(
     """
     with together(ranks):
         form = choose_format(out, classifier.classes)
-    plan = _open(classifier, sources, ranks, reporter)
+    plan = _open(classifier, sources, settings, ranks, reporter)
     about = describe_run(classifier, sources, settings)
     outline = json.dumps(about, sort_keys=True)
     facts = {key: json.dumps(value, sort_keys=True) for key, value in about.items()}
@@ -152,7 +154,13 @@ def _digest_of(classifier: Classifier) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _open(classifier: Classifier, sources: Sequence[str], ranks: Ranks, reporter: Reporter) -> Plan:
+def _open(
+    classifier: Classifier,
+    sources: Sequence[str],
+    settings: Settings,
+    ranks: Ranks,
+    reporter: Reporter,
+) -> Plan:
     """The plan; the first process opens it first, so that others find what it keeps."""
     plan: Plan | None = None
     for turn in (True, False):
@@ -162,6 +170,7 @@ def _open(classifier: Classifier, sources: Sequence[str], ranks: Ranks, reporter
                     sources,
                     classifier.preprocessing,
                     seed=classifier.record.seed,
+                    skip_unreadable=settings.skip_unreadable,
                     reporter=reporter,
                 )
     assert plan is not None  # noqa: S101 - each process had its turn

@@ -15,7 +15,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
-from nescio.data import Preprocessing, all_images, list_images, load
+from nescio.data import Preprocessing, all_images, load
 from nescio.data.encoded import file_stamp
 from nescio.data.idx import find_idx_images, is_images_file, read_idx_set, set_name
 from nescio.data.npz import find_npz_images, read_npz
@@ -24,7 +24,7 @@ from nescio.data.reading import MEMORY, Reading
 from nescio.data.shards import expand, names_shards
 from nescio.progress import SILENT, Reporter
 from nescio.scoring.arrays import ArraySource, SetSource
-from nescio.scoring.batches import Batch, is_image_file
+from nescio.scoring.batches import Batch, find_image_files
 from nescio.scoring.encoded import FileSource, ParquetSource, ShardSource
 
 STAMP = 10
@@ -100,6 +100,7 @@ def open_plan(
     *,
     seed: int = 0,
     memory: int = MEMORY,
+    skip_unreadable: bool = False,
     reporter: Reporter = SILENT,
 ) -> Plan:
     """Find out what arguments name; of files, what is in them is looked up and not read.
@@ -110,14 +111,21 @@ def open_plan(
         seed: Of sets that are made at run time, and of shifts.
         memory: Bytes of a compressed set that may be held in memory; more are decoded once into
             the cache folder.
-        reporter: Told of progress.
+        skip_unreadable: Whether to leave out folders that cannot be opened.
+        reporter: Told of progress, and of what is left out of folders.
 
     Raises:
         DataError: One is nothing of the kind, or cannot be used.
     """
     sources: list[Source] = []
     for argument in arguments:
-        for source in _open(argument, preprocessing, seed, memory, reporter):
+        files = find_image_files(argument, reporter, skip_unreadable=skip_unreadable)
+        opened: Iterable[Source] = (
+            [FileSource(files, preprocessing)]
+            if files
+            else _open(argument, preprocessing, seed, memory, reporter)
+        )
+        for source in opened:
             last = sources[-1] if sources else None
             if isinstance(source, FileSource) and isinstance(last, FileSource):
                 # A thousand files that a shell wrote out are one row of files.
@@ -131,10 +139,7 @@ def _open(
     argument: str, preprocessing: Preprocessing, seed: int, memory: int, reporter: Reporter
 ) -> Iterator[Source]:
     path = Path(argument)
-    files = [path] if is_image_file(path) else list_images(path) if path.is_dir() else []
-    if files:
-        yield FileSource(files, preprocessing)
-    elif names_shards(argument):
+    if names_shards(argument):
         yield from (ShardSource(shard, preprocessing) for shard in expand(argument))
     elif names_parquet(argument):
         for file in expand(argument):

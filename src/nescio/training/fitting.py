@@ -238,9 +238,11 @@ def _classifier(
     precision: str,
 ) -> Classifier:
     """What was fitted, as a classifier that never refuses yet."""
-    fixed = "" if ready.parts is None else split_fingerprint(ready.dataset, ready.splits)
+    by_file = asked.split_file is not None
+    fixed = split_fingerprint(ready.dataset, ready.splits) if by_file else ""
+    names = {} if by_file else ready.dataset.part_names
     record = _record(ready, fitted, asked.seed)
-    record = replace(record, parts=ready.parts, split_fingerprint=fixed)
+    record = replace(record, parts=ready.parts, split_fingerprint=fixed, part_names=names)
     if ready.loaded is not None:
         record = replace(
             record, weights=ready.loaded.file, weights_fingerprint=ready.loaded.fingerprint

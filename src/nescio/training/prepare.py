@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nescio.classifier import Promises
 from nescio.data import (
+    PARTS,
     Colour,
     Dataset,
     ImageSet,
@@ -19,6 +20,7 @@ from nescio.data import (
     adapt,
     join_extra,
     load,
+    parts_of,
     read_labels,
     read_split,
     split,
@@ -61,7 +63,7 @@ class Ready:
         dataset: The data set.
         fingerprint: Of its training images.
         splits: Its parts, extra images among those to train on.
-        parts: For each image the part that a file fixed it to, if one did.
+        parts: For each image the part that a file or the folders fixed it to, if they did.
         joined: The extra images.
         test_fraction: The share left out for test.
         recipe: With what ``auto`` stands for.
@@ -101,6 +103,7 @@ def prepare(asked: Asked, reporter: Reporter) -> Ready:
     dataset.require_unshifted()
     test_fraction = asked.test if dataset.test is None and asked.split_file is None else 0.0
     splits, parts = _split(dataset, recipe, test_fraction, asked.split_file, asked.seed)
+    _tell_parts(dataset, splits, recipe.calibration, asked.split_file, reporter)
     if asked.write_split_to is not None:
         write_split(asked.write_split_to, dataset, splits)
     tell_duplicates(dataset.name, splits, reporter)
@@ -159,10 +162,32 @@ def _as_dataset(
 def _split(
     dataset: Dataset, recipe: Recipe, test: float, file: str | Path | None, seed: int
 ) -> tuple[Splits, Tensor | None]:
-    """The splits, and for each image the part that a file fixed it to, if one did."""
+    """The splits, and for each image the part that a file or the folders fixed it to, if any."""
     if file is not None:
         return read_split(Path(file), dataset)
-    return split(dataset, seed=seed, calibration=recipe.calibration, test=test), None
+    splits = split(dataset, seed=seed, calibration=recipe.calibration, test=test)
+    return splits, None if dataset.validation is None else parts_of(splits)
+
+
+def _tell_parts(
+    dataset: Dataset, splits: Splits, share: float, file: str | Path | None, reporter: Reporter
+) -> None:
+    """Note what the folders of a set were taken for, and whether few images are held out."""
+    names = dataset.part_names
+    if not names or file is not None:
+        return
+    told = ", ".join(f"{part} images from {name}" for part, name in names.items())
+    chosen = [part for part in PARTS if part not in names and (part != "calibration" or share)]
+    by_seed = f"; {' and '.join(chosen)} images are chosen from them by --seed" if chosen else ""
+    reporter.note(f"{dataset.name}: {told}{by_seed}")
+    held, usual = len(splits.calibration), round(share * len(splits.train))
+    if dataset.validation is not None and held < usual:
+        reporter.note(
+            f"{dataset.name}: {names.get('calibration', 'the validation part')} has {held} images "
+            f"to set thresholds by, fewer than the {usual} that are usual beside "
+            f"{len(splits.train)} to train on; put more there, or lay all under the training part, "
+            "so that chance chooses"
+        )
 
 
 def _calibrates(dataset: Dataset, splits: Splits, recipe: Recipe, promises: Promises) -> bool:
