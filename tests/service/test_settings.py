@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from nescio.errors import UsageError
-from nescio.service.cores import available_cores
 from nescio.service.limits import Limits
 from nescio.service.security import Security
 from nescio.service.serve import address, listen, tell_systemd
@@ -48,19 +47,6 @@ def test_a_worker_is_told_everything(tmp_path: Path) -> None:
     assert line.count(b"\n") == 1
     assert json.loads(line)["settings"]["security"]["api_key"] == "secret"
     assert Job.from_json(line) == job
-
-
-@pytest.mark.parametrize(
-    ("quota", "share"), [("50000 100000", 0), ("150000 100000", 2), ("max 100000", 3), ("x", 3)]
-)
-def test_a_container_s_share_is_what_there_is(
-    quota: str, share: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 5}, raising=False)
-    file = tmp_path / "cpu.max"
-    file.write_text(quota + "\n")
-    assert available_cores(file) == max(1, share)
-    assert available_cores(tmp_path / "none") == 3
 
 
 def test_a_free_port_and_its_address() -> None:

@@ -15,6 +15,7 @@ from nescio.devices import choose_precision
 from nescio.prediction import BATCH_SIZE, SampledNetworks, stream_logits, stream_settled
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import Decisions, Rule, looks_before
+from nescio.threads import EVERY, ThreadTuner
 
 if TYPE_CHECKING:
     from nescio.classifier.classifier import Classifier
@@ -30,6 +31,12 @@ KEEP = 2**26
 OTHERS, OTHER_SHARE = 3, 0.25
 """How many other seeds' networks are kept, and how much of the bytes each of these may take."""
 
+MANY = 256
+"""From so many images on it pays to find out at the start how many threads do."""
+
+TRIED, TRIED_NUMBERS = 64, 2**17
+"""Images that are tried for that, if they are small; and how many numbers they may hold."""
+
 
 class Predictor:
     """Answers as its classifier does, without making ready anew for every call.
@@ -42,13 +49,20 @@ class Predictor:
         batch_size: Images through a network at once.
         keep: Bytes of the networks that are kept of the classifier's own seed; of each of
             :data:`OTHERS` other seeds :data:`OTHER_SHARE` of it. 0 keeps none.
+        look_every: Seconds after which it may find out anew how many threads pay.
     """
 
     def __init__(
-        self, classifier: Classifier, *, batch_size: int = BATCH_SIZE, keep: int = KEEP
+        self,
+        classifier: Classifier,
+        *,
+        batch_size: int = BATCH_SIZE,
+        keep: int = KEEP,
+        look_every: float = EVERY,
     ) -> None:
         self.classifier = classifier
         self._keep = keep
+        self._tuner = ThreadTuner(self._trial, classifier.device, every=look_every)
         self._seeds: OrderedDict[int, SampledNetworks] = OrderedDict()
         self._networks = SampledNetworks.prepare(
             classifier.network,
@@ -100,8 +114,13 @@ class Predictor:
         description: str = "predicting",
     ) -> Iterator[Tensor]:
         """As :meth:`Classifier.stream_logits`, for images ``(N, K, H, W)`` that are prepared."""
-        return stream_logits(
-            self.networks(seed), images, samples, reporter=reporter, description=description
+        networks = self.networks(seed)
+        return self._tuner.stream(
+            lambda ticking: stream_logits(
+                networks, images, samples, reporter=ticking, description=description
+            ),
+            reporter,
+            long=len(images) >= MANY,
         )
 
     def stream_decisions(
@@ -118,24 +137,35 @@ class Predictor:
         """As :meth:`Classifier.stream_decisions`, for images ``(N, K, H, W)`` that are prepared."""
         looks = looks_before(samples) if adaptive else ()
         error = ADAPTIVE_ERROR / max(1, len(looks))
-        grouped = stream_settled(
-            self.networks(seed),
-            images,
-            samples,
-            settled=lambda probabilities, evidence: rule.settled(
-                probabilities, evidence, samples, error
-            ),
-            looks=looks,
-            known=self.evidence if rule.needs_evidence else lambda _: None,
-            reporter=reporter,
-            description=description,
-        )
-        decide = self.classifier.decide_from_logits
-        for groups in grouped:
-            decided = Decisions.concatenate(
-                [decide(logits, rule, evidence) for _, logits, evidence in groups]
-            )
-            yield decided.take(torch.cat([places for places, _, _ in groups]).argsort())
+        networks, decide = self.networks(seed), self.classifier.decide_from_logits
+
+        def decided(ticking: Reporter) -> Iterator[Decisions]:
+            for groups in stream_settled(
+                networks,
+                images,
+                samples,
+                settled=lambda probabilities, evidence: rule.settled(
+                    probabilities, evidence, samples, error
+                ),
+                looks=looks,
+                known=self.evidence if rule.needs_evidence else lambda _: None,
+                reporter=ticking,
+                description=description,
+            ):
+                chunk = Decisions.concatenate(
+                    [decide(logits, rule, evidence) for _, logits, evidence in groups]
+                )
+                yield chunk.take(torch.cat([places for places, _, _ in groups]).argsort())
+
+        return self._tuner.stream(decided, reporter, long=len(images) >= MANY)
+
+    def _trial(self) -> None:
+        """A few images, to time how many threads pay."""
+        few = _example(self.classifier.preprocessing.shape, TRIED)
+        few = few[: max(1, TRIED_NUMBERS // few[0].numel())]
+        self._networks.features(few)
+        if self.classifier.familiarity is not None and self.classifier.rule.needs_evidence:
+            self.evidence(few)
 
 
 def settled_after(rule: Rule, probabilities: Tensor, evidence: Tensor | None) -> list[int]:
@@ -156,7 +186,7 @@ def settled_after(rule: Rule, probabilities: Tensor, evidence: Tensor | None) ->
     return found
 
 
-def _example(shape: tuple[int, int, int]) -> Tensor:
-    """Two images ``(2, K, H, W)`` to try a network on: noise, the same each time."""
+def _example(shape: tuple[int, int, int], count: int = 2) -> Tensor:
+    """Images ``(count, K, H, W)`` to try a network on: noise, the same each time."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(256, (2, *shape), generator=generator).to(torch.uint8)
+    return torch.randint(256, (count, *shape), generator=generator).to(torch.uint8)

@@ -32,6 +32,7 @@ from nescio.cli.reproduce import reproduce
 from nescio.cli.review import review
 from nescio.cli.serve import serve
 from nescio.cli.train import train
+from nescio.cores import prepare_openmp
 from nescio.errors import NescioError, UsageError
 from nescio.launch import find_place
 
@@ -92,6 +93,7 @@ ASK_AGAIN_SECONDS = 0.05
 
 def run() -> None:
     """The entry point of the ``nescio`` command."""
+    prepare_openmp()
     sys.unraisablehook = _keep_interrupts
     # Of a damaged TIFF Pillow logs a line of its own beside the error that we tell.
     logging.getLogger("PIL").addHandler(logging.NullHandler())

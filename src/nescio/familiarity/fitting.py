@@ -21,6 +21,7 @@ from nescio.familiarity.tail import fit_tail
 from nescio.network import channels_last
 from nescio.progress import SILENT, Reporter, Task
 from nescio.ranks import SOLO, Ranks, gather_rows
+from nescio.threads import ThreadTuner
 
 MOST_IMAGES = 10_000
 """Training images for the axes and for the Gaussians' tails; the densities are fitted to all. So
@@ -28,6 +29,9 @@ many are read once, and what was read is kept: at most 200 MB."""
 
 MOST_KEPT = 2**26
 """Bytes of features that are kept, so that the network need not run again."""
+
+TRIED = 64
+"""Images that are read to time how many threads pay, if they are small."""
 
 BY_NEIGHBOURS = {IMAGE: True, OUTPUT: False}
 """The stages that are told by neighbours, and whether by planes through them; the others by a
@@ -77,7 +81,16 @@ def fit_familiarity(
     keeps = len(train) < FEW or (len(train) <= MOST_IMAGES and little)
     total = sum(map(len, own_batches(train, torch.arange(len(train)), ranks)))
     total += 0 if keeps else 2 * sum(map(len, own_batches(train, some, ranks)))
-    with reporter.task("getting to know the training images", total, "images") as task:
+    tried = train.images[: images_at_once(train.images, TRIED)]
+
+    def trial() -> object:
+        features = reader(channels_last(to_float(tried.to(device))))
+        return [own.T @ own for own in features]
+
+    with (
+        ThreadTuner(trial, device).tuned(reporter) as ticking,
+        ticking.task("getting to know the training images", total, "images") as task,
+    ):
         known = _Known(train, like, task, ranks, keeps=keeps)
         axes = _find_axes(known, some, reader, reporter)
         reader = reader.only(tuple(axes))

@@ -2,8 +2,8 @@
 
 Read in this order: :mod:`prior`, :mod:`likelihood`, :mod:`model`, :mod:`scale`, :mod:`posterior`,
 :mod:`guide`, :mod:`elbo`, :mod:`balance`, :mod:`recipe`, :mod:`job`, :mod:`fitted`, :mod:`watch`,
-:mod:`learner`, :mod:`parts`, :mod:`run`, :mod:`fit`, :mod:`frozen`; for fits that are stopped,
-:mod:`checkpoint`, :mod:`saving`, :mod:`keeper`, :mod:`facts`;
+:mod:`learner`, :mod:`parts`, :mod:`trial`, :mod:`run`, :mod:`fit`, :mod:`frozen`;
+for fits that are stopped, :mod:`checkpoint`, :mod:`saving`, :mod:`keeper`, :mod:`facts`;
 then, for what makes it fast, :mod:`engine`, :mod:`estimators`, :mod:`site`, :mod:`noise`; then the
 other kinds of posterior: :mod:`choice` (their names), :mod:`methods` (how each is fitted), their
 forms (:mod:`lowrank`, :mod:`mixture`, :mod:`dropout`, :mod:`gaussian`), and what
@@ -40,6 +40,7 @@ from nescio.inference.prior import (
 )
 from nescio.inference.recipe import ARTICLE, DEFAULT, RECIPES, Recipe
 from nescio.inference.scale import SCALE_MAPS, ScaleMap
+from nescio.inference.trial import step_tuner
 
 __all__ = [
     "ARTICLE",
@@ -84,5 +85,6 @@ __all__ = [
     "parse_posterior",
     "parse_prior",
     "random_parameters",
+    "step_tuner",
     "tell_imbalance",
 ]

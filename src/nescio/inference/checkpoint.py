@@ -170,6 +170,23 @@ class Checkpoints:
             self._read(within[-1]) if within else None,
         )
 
+    def holds_any(self) -> bool:
+        """Whether there is a checkpoint, of any part of the work."""
+        return any(self.folder.rglob("pass-*.safetensors"))
+
+    def recorded(self, fact: str) -> str | None:
+        """A fact of the checkpoints that are to be resumed from; ``None`` where none tells it."""
+        if not self.resume:
+            return None
+        for path in sorted(self.folder.rglob("pass-*.safetensors")):
+            try:
+                with safe_open(path, framework="pt") as file:
+                    about = json.loads((file.metadata() or {})["nescio.checkpoint"])
+                return str(about["facts"][fact])
+            except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+                continue  # a damaged one is told of when it is read
+        return None
+
     def _read(self, path: Path) -> Saved:
         try:
             with safe_open(path, framework="pt") as file:

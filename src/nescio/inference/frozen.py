@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
@@ -47,9 +48,13 @@ from nescio.network import check_fit, cut_network, lay_out
 from nescio.progress import Task
 from nescio.randomness import Stream, generator
 from nescio.ranks import gather_rows, share_of, together
+from nescio.threads import ThreadTuner
 
 BATCH_SIZE = 512
 """Images that go through the trunk at once, if they are small."""
+
+TRIED = 8
+"""Images that go through it to time how many threads pay."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +110,16 @@ def freeze_trunk(job: Job) -> Frozen:
     shown = None if seen is None else ImageSet("watched", seen.images, seen.labels, train.classes)
     counts = [len(train)] * recipe.views + ([] if shown is None else [len(shown)])
     total = sum(len(range(*share_of(job.ranks, count).indices(count))) for count in counts)
+    with _explained(), together(job.ranks):
+        whole = lay_out(copy.deepcopy(job.network).float().to(job.device)).eval()
+        few = to_float(train.images[:2].to(job.device))
+        check_fit(whole, few, len(train.classes))
+        trunk, head = _parts(whole, recipe.random, few)
     with (
-        explain_memory("computing features", "lower --image-size, or take a smaller network"),
-        job.reporter.task("computing features", total, "images") as task,
+        _explained(),
+        ThreadTuner(_trial(trunk, job), job.device).tuned(job.reporter) as reporter,
+        reporter.task("computing features", total, "images") as task,
     ):
-        with together(job.ranks):
-            whole = lay_out(copy.deepcopy(job.network).float().to(job.device)).eval()
-            few = to_float(train.images[:2].to(job.device))
-            check_fit(whole, few, len(train.classes))
-            trunk, head = _parts(whole, recipe.random, few)
         reader = _Reader(trunk, job, task)
         draws = generator(job.own_seed, Stream.AUGMENT)
         features = reader.read(train, recipe.augment, recipe.views, draws)
@@ -130,6 +136,22 @@ def freeze_trunk(job: Job) -> Frozen:
         again=None if job.again is None else _heads_of(job.again, head),
     )
     return Frozen(whole, heads, weight)
+
+
+def _explained() -> AbstractContextManager[None]:
+    return explain_memory("computing features", "lower --image-size, or take a smaller network")
+
+
+def _trial(trunk: nn.Module, job: Job) -> Callable[[], object]:
+    """A few images through the trunk, to time how many threads pay."""
+    few = job.train.images[: images_at_once(job.train.images, TRIED)]
+
+    @torch.no_grad()
+    def trial() -> None:
+        with lowered(job.device, job.precision):
+            trunk(to_float(few.to(job.device)))
+
+    return trial
 
 
 def _heads_of(again: Callable[[int], nn.Module], head: nn.Module) -> Callable[[int], nn.Module]:

@@ -29,6 +29,7 @@ from nescio.inference.model import random_parameters
 from nescio.inference.point import log_prior, point
 from nescio.progress import Task
 from nescio.randomness import Stream, derive, generator
+from nescio.threads import ThreadTuner
 
 MOST_WEIGHTS = 2_000
 """Random weights for which it is feasible: a draw takes up to hundreds of passes."""
@@ -115,7 +116,15 @@ def _walk(job: Job, head: Head, kept: int) -> Tensor:
     warmup = max(kept, LEAST_WARMUP)
     chains = []
     devices = [job.device] if job.device.type == "cuda" else []
-    with job.reporter.task("sampling", CHAINS * (warmup + kept), "steps") as task:
+
+    def trial() -> object:
+        at = middle.clone().requires_grad_()
+        return torch.autograd.grad(energy(at), at)
+
+    with (
+        ThreadTuner(trial, job.device).tuned(job.reporter) as reporter,
+        reporter.task("sampling", CHAINS * (warmup + kept), "steps") as task,
+    ):
         for chain in range(CHAINS):
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(derive(job.seed, Stream.CHAIN, chain))

@@ -26,6 +26,7 @@ from nescio.inference.model import random_parameters
 from nescio.inference.parts import Parts
 from nescio.inference.posterior import Posterior
 from nescio.inference.recipe import Recipe
+from nescio.inference.trial import step_tuner
 from nescio.inference.watch import Watch
 from nescio.network import train_mode
 from nescio.progress import Task
@@ -103,6 +104,7 @@ class Run:
         self.schedulers = [self._scheduler(each, len(self.images)) for each in self.optimisers]
         own = [self.augmenter] if options.generator is None else [self.augmenter, options.generator]
         self.keeper = Keeper(self, job.checkpoints, own)
+        self.tuner = step_tuner(job, self.network)
 
     def all_epochs(self) -> Fit:
         """Go on to the last pass from where checkpoints are, or from the beginning."""
@@ -111,7 +113,10 @@ class Run:
         passes = self.recipe.passes(len(self.images))
         left = steps * (passes - len(kept.history)) - begun.steps
         try:
-            with self.reporter.task("training", left, "steps") as task:
+            with (
+                self.tuner.tuned(self.reporter) as reporter,
+                reporter.task("training", left, "steps") as task,
+            ):
                 while len(kept.history) < passes:
                     epoch = self._pass(kept, begun, task)
                     kept, begun = self._state((*kept.history, epoch)), self._fresh()

@@ -36,6 +36,7 @@ from nescio.inference.saving import copy_all, named, pack_optimiser, under, unpa
 from nescio.inference.scale import SCALE_MAPS
 from nescio.progress import Task
 from nescio.randomness import Stream, generator
+from nescio.threads import ThreadTuner
 
 RATE = 2.0
 """The constant rate is so many times the recipe's, which is Adam's."""
@@ -83,7 +84,10 @@ def _collect(job: Job, head: Head, count: int) -> list[dict[str, Tensor]]:
     every = math.ceil(GAP / recipe.steps_per_epoch(len(job.train)))
     done = path.resume()
     steps = (count * every - done) * recipe.steps_per_epoch(len(job.train))
-    with job.reporter.task("collecting snapshots", steps, "steps") as task:
+    with (
+        ThreadTuner(path.trial, job.device).tuned(job.reporter) as reporter,
+        reporter.task("collecting snapshots", steps, "steps") as task,
+    ):
         for number in range(done + 1, count * every + 1):
             path.one_pass(task)
             if number % every == 0:
@@ -124,6 +128,13 @@ class _Path:
                 "the descent that swag follows diverged; lower --learning-rate (it was "
                 f"{job.recipe.learning_rate:g})"
             )
+
+    def trial(self) -> object:
+        """The gradient on one batch, which changes nothing."""
+        images = to_float(self.images[: self.job.recipe.batch_size].to(self.job.device))
+        labels = self.labels[: len(images)].to(self.job.device)
+        loss = _log_joint(self.job, self.head, self.weights, images, labels)
+        return torch.autograd.grad(loss, list(self.weights.values()))
 
     def keep(self, passes: int) -> None:
         """Write all of it to a checkpoint, if any are written."""

@@ -64,7 +64,7 @@ class Service(typing.Protocol):
 
 def make_service(factory: str, settings: Settings, place: Place) -> Service:
     """The service that ``module:function`` makes, with its share of the processor."""
-    from nescio.service.cores import use_cores
+    from nescio.threads import use_cores
 
     module, _, name = factory.partition(":")
     use_cores(settings.threads, settings.workers)

@@ -42,12 +42,17 @@ from nescio.inference import (
     facts_of,
     fit_frozen,
     fit_posterior,
+    step_tuner,
 )
 from nescio.prediction import check_samples
 from nescio.progress import SILENT, Reporter
 from nescio.ranks import SOLO, Ranks, agree, together
 from nescio.refusal import NeverRefuse, parse_rule
+from nescio.threads import fixed_threads
 from nescio.training.prepare import Asked, Ready, prepare, split_digest
+
+THREADS = "number of threads"
+"""What checkpoints call it."""
 
 TEST_FRACTION = 0.15
 """The share left out for ``evaluate`` of a set that has no test split of its own."""
@@ -200,6 +205,10 @@ def fit(
             facts = facts_of(job, {"data": ready.fingerprint, "split": split_digest(ready.splits)})
         agree(ranks, facts)
         if kept is not None:
+            threads = _agreed_threads(kept, job)
+            if threads is not None:
+                held.enter_context(fixed_threads(threads))
+                facts = {**facts, THREADS: str(threads)}
             job = replace(job, checkpoints=replace(kept, facts=facts))
         fitted = fit_frozen(job) if job.recipe.freeze else fit_posterior(job)
         classifier = _classifier(ready, fitted, asked, prior, precision)
@@ -215,6 +224,25 @@ def fit(
                 ranks=ranks,
             )
         return replace(classifier, rule=parse_rule(job.recipe.rule, classifier.calibrated))
+
+
+def _agreed_threads(kept: Checkpoints, job: Job) -> int | None:
+    """How many threads a training computes with that may be resumed; ``None`` for no matter.
+
+    Sums over more threads are rounded otherwise, so it has to be one number from the beginning to
+    the end: the one that paid when the training was begun.
+    """
+    if job.device.type != "cpu" or job.ranks.size > 1:
+        return None
+    recorded = kept.recorded(THREADS)
+    if recorded is not None:
+        return int(recorded)
+    if kept.holds_any():  # of an earlier nescio, which did not tell
+        return None
+    try:
+        return step_tuner(job).fastest()
+    except Exception:  # noqa: BLE001 - whatever is wrong with the network, the fit tells it
+        return 1
 
 
 def find_recipe(recipe: Recipe | str) -> Recipe:
