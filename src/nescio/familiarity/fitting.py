@@ -30,8 +30,9 @@ many are read once, and what was read is kept: at most 200 MB."""
 MOST_KEPT = 2**26
 """Bytes of features that are kept, so that the network need not run again."""
 
-TRIED = 64
-"""Images that are read to time how many threads pay, if they are small."""
+TRIED, MANY = 64, 1024
+"""Images that are read to time how many threads pay, if they are small; at the start where so many
+or more are to be read."""
 
 BY_NEIGHBOURS = {IMAGE: True, OUTPUT: False}
 """The stages that are told by neighbours, and whether by planes through them; the others by a
@@ -88,7 +89,7 @@ def fit_familiarity(
         return [own.T @ own for own in features]
 
     with (
-        ThreadTuner(trial, device).tuned(reporter) as ticking,
+        ThreadTuner(trial, device).tuned(reporter, long=total >= MANY) as ticking,
         ticking.task("getting to know the training images", total, "images") as task,
     ):
         known = _Known(train, like, task, ranks, keeps=keeps)

@@ -53,8 +53,8 @@ from nescio.threads import ThreadTuner
 BATCH_SIZE = 512
 """Images that go through the trunk at once, if they are small."""
 
-TRIED = 8
-"""Images that go through it to time how many threads pay."""
+TRIED, MANY = 8, 256
+"""Images that go through it to time how many threads pay, at the start of so many or more."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ def freeze_trunk(job: Job) -> Frozen:
         trunk, head = _parts(whole, recipe.random, few)
     with (
         _explained(),
-        ThreadTuner(_trial(trunk, job), job.device).tuned(job.reporter) as reporter,
+        ThreadTuner(_trial(trunk, job), job.device).tuned(
+            job.reporter, long=total >= MANY
+        ) as reporter,
         reporter.task("computing features", total, "images") as task,
     ):
         reader = _Reader(trunk, job, task)
