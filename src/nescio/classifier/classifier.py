@@ -39,6 +39,7 @@ from nescio.refusal import (
     predictive_entropy,
     quantile_probability,
 )
+from nescio.threads import EVERY
 
 SAMPLES = 100
 """How many networks are drawn unless told otherwise; the article's number."""
@@ -142,14 +143,17 @@ class Classifier:
             description=description,
         )
 
-    def predictor(self, *, batch_size: int = BATCH_SIZE, keep: int = KEEP) -> Predictor:
+    def predictor(
+        self, *, batch_size: int = BATCH_SIZE, keep: int = KEEP, look_every: float = EVERY
+    ) -> Predictor:
         """What answers many calls without making ready anew for each, for one thread.
 
         Args:
             batch_size: Images through a network at once.
             keep: Bytes of drawn networks to keep, see :class:`nescio.classifier.Predictor`.
+            look_every: Seconds after which it may find out anew how many threads pay.
         """
-        return Predictor(self, batch_size=batch_size, keep=keep)
+        return Predictor(self, batch_size=batch_size, keep=keep, look_every=look_every)
 
     def predict_samples(
         self,

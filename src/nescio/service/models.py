@@ -41,7 +41,7 @@ class Served:
             promises = [row.to_json() for row in classifier.promises()]
         except RuleError:
             promises = None
-        return Served(name, classifier, classifier.predictor(), promises)
+        return Served(name, classifier, classifier.predictor(look_every=LOOK_EVERY), promises)
 
 
 @dataclass(frozen=True)
