@@ -17,6 +17,10 @@ Load = Callable[[Path], Classifier]
 """Reads a model file."""
 
 
+LOOK_EVERY = 30.0
+"""Seconds: to find out how many threads pay takes a tenth of one, and a request waits for it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Served:
     """A model as it is served: equal to itself alone, so that a reloaded one is another.
