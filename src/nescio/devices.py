@@ -30,19 +30,23 @@ def choose_device(device: torch.device | str) -> torch.device:
     Raises:
         UsageError: It is unknown or not on this machine.
     """
-    if isinstance(device, torch.device):
-        return device
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         return torch.device(next(name for name, available in there.items() if available))
-    if not there.get(device.partition(":")[0], False):
-        available = ", ".join(name for name, ok in there.items() if ok)
-        raise UsageError(f"--device {device}: not on this machine; there is {available}")
-    return torch.device(device)
+    try:
+        place = device if isinstance(device, torch.device) else torch.device(device)
+    except (RuntimeError, TypeError):  # no device of any machine
+        place = None
+    # Other kinds of device are for PyTorch to judge, where someone holds one already.
+    known = place is not None and there.get(place.type, isinstance(device, torch.device))
+    if place is not None and known and (place.index or 0) < max(1, torch.cuda.device_count()):
+        return place
+    available = ", ".join(name for name, ok in there.items() if ok)
+    raise UsageError(f"--device {device}: not on this machine; there is {available}")
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:

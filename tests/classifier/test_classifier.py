@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 
 import nescio
 from nescio.classifier import calibration_set, familiar_set, read_header, shifted_sets
-from nescio.data import Dataset, ImageSet, parse_shift, shift_images
+from nescio.data import Dataset, ImageSet, as_asked, parse_shift, shift_images
 from nescio.data.shifts import shift_dataset
 from nescio.errors import ArchitectureError, DataError, ModelFileError, RuleError, UsageError
 
@@ -103,6 +104,75 @@ def test_a_users_own_network_is_not_changed(data: Dataset) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
 
 
+def test_what_makes_a_network_is_taken_wherever_a_name_is(tmp_path: Path, data: Dataset) -> None:
+    """A function, with whichever arguments it takes, a partial, a class; and a module."""
+
+    def sized(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(shape[1] * shape[2], classes))
+
+    class Own(nn.Module):
+        def __init__(self, classes: int) -> None:
+            super().__init__()
+            self.head = nn.Linear(36, classes)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x.flatten(1))
+
+    path, images = tmp_path / "m.nescio", data.train.images[:4, 0]
+    for network in (sized, partial(sized, classes=3), Own, partial(nescio.mlp, hidden=4)):
+        fitted = nescio.fit(network, data, recipe=replace(QUICK, epochs=1), samples=2)
+        fitted.save(path)
+        for given in (network, fitted.network):
+            loaded = nescio.load_model(path, network=given)
+            assert torch.equal(loaded.predict_samples(images), fitted.predict_samples(images))
+    classifier = nescio.fit(sized, data, recipe=replace(QUICK, epochs=1), samples=2)
+    classifier.save(path)
+    with pytest.raises(ModelFileError, match="do not fit the network"):
+        nescio.load_model(path, network=Own)
+    with pytest.raises(ArchitectureError, match="must return a torch"):
+        nescio.load_model(path, network=lambda: 3)
+    for wrong in (3, ["cnn"]):
+        with pytest.raises(UsageError, match="network must be a name"):
+            nescio.load_model(path, network=wrong)
+        with pytest.raises(UsageError, match="network must be a name"):
+            nescio.fit(wrong, data)
+
+
+def test_members_of_an_ensemble_of_what_makes_a_network_begin_apart(data: Dataset) -> None:
+    recipe = replace(QUICK, epochs=1, posterior="ensemble:2")
+    fitted = nescio.fit(partial(nescio.mlp, hidden=4), data, recipe=recipe, samples=2)
+    outputs = fitted.predict_samples(data.train.images[:4, 0], samples=2)
+    assert not torch.equal(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize(
+    ("reading", "shape", "how"),
+    [
+        ({"image_size": 4}, (1, 4, 4), "pad"),
+        ({"image_size": (5, 4), "fit": "crop"}, (1, 5, 4), "crop"),
+        ({"colour": "rgb"}, (3, 6, 6), "pad"),
+        ({"preprocessing": nescio.Preprocessing(3, 3, 3)}, (3, 3, 3), "pad"),
+        ({}, (1, 6, 6), "pad"),
+    ],
+)
+def test_what_is_asked_of_images_holds_for_a_set_in_memory(
+    data: Dataset, reading: dict[str, Any], shape: tuple[int, int, int], how: str
+) -> None:
+    assert data.test is not None
+    other = replace(data.test, images=data.test.images.repeat(1, 1, 2, 2))
+    mixed = Dataset("mixed", data.train, other)
+    asked = as_asked(mixed, nescio.Reading(**reading))
+    assert asked.test is not None
+    for images in (asked.train, asked.test):
+        assert images.preprocessing == nescio.Preprocessing(*shape, how)
+    if shape == (1, 4, 4):
+        for images in (data, data.train):
+            fitted = nescio.fit(
+                "mlp", images, recipe=replace(QUICK, epochs=1), image_size=4, samples=2
+            )
+            assert fitted.preprocessing.shape == shape
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -139,6 +209,11 @@ def test_arrays_of_many_kinds(classifier: nescio.Classifier) -> None:
     assert classifier.predict_samples(np.zeros((9, 20)), samples=2).shape == (2, 1, 3)
     with pytest.raises(DataError, match=r"\[0, 1\]"):
         classifier.predict_samples(np.full((1, 6, 6), 2.0))
+
+
+def test_a_typing_error_in_unknown_classes(classifier: nescio.Classifier, data: Dataset) -> None:
+    with pytest.raises(UsageError, match="must be error or unfamiliar, got 'typo'"):
+        classifier.evaluate(data, unknown_classes="typo")  # type: ignore[arg-type]
 
 
 # What may be judged on -----------------------------------------------------------------

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +38,43 @@ def image_set(labels: list[int], classes: int = 2) -> ImageSet:
 def test_labels_outside_the_classes() -> None:
     with pytest.raises(DataError, match="label 2 of image 1 is outside the 2 classes"):
         image_set([0, 2])
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.uint8, torch.float64, torch.float16])
+def test_labels_are_whole_numbers_of_any_type(kind: torch.dtype) -> None:
+    images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+    made = ImageSet("s", images, torch.tensor([0, 1, 1]).to(kind), ("a", "b"))
+    assert made.require_labels().dtype == torch.int64
+    assert (
+        made.fingerprint()
+        == ImageSet("s", images, torch.tensor([0, 1, 1]), ("a", "b")).fingerprint()
+    )
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [torch.tensor([0.5, 1.0]), torch.tensor([0.0, np.nan]), np.array(["a", "b"]), ["a", "b"], "ab"],
+)
+def test_labels_that_are_no_indices(labels: Any) -> None:
+    images = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
+    with pytest.raises(DataError, match="labels must be whole numbers"):
+        ImageSet("s", images, labels, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (torch.zeros(9, 28, 28, 3, dtype=torch.uint8), "have 1 or 3 channels"),
+        (torch.zeros(9, 4, 8, 8, dtype=torch.uint8), "have 1 or 3 channels"),
+        (torch.zeros(9, 8, 8, dtype=torch.uint8), "uint8 tensor of shape"),
+        (np.zeros((9, 1, 8, 8), np.uint8), "uint8 tensor of shape"),
+        (torch.zeros(9, 1, 8, 8), "uint8 tensor of shape"),
+        (None, "uint8 tensor of shape"),
+    ],
+)
+def test_images_that_are_none(images: Any, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        ImageSet("s", images, None, ())
 
 
 def test_to_float_covers_zero_to_one() -> None:

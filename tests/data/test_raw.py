@@ -1,5 +1,6 @@
 """Arrays of images larger than memory shall hold: mapped, or decoded once into the cache."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,43 @@ def test_files_that_are_cut(tmp_path: Path) -> None:
     np.savez(tmp_path / "c.npz", images=FLOATS * 2)
     with pytest.raises(DataError, match=r"float images must lie in \[0, 1\]"):
         load(tmp_path / "c.npz", labelled=False, reading=Reading(memory=0))
+
+
+def test_memory_is_kept_to_in_a_folder_of_idx_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a path and of a named set alike, train and test."""
+    labels = np.arange(50, dtype=np.uint8) % 10
+    monkeypatch.setenv("NESCIO_DATA", str(tmp_path))
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    for part in ("train", "t10k"):
+        write_idx(folder / f"{part}-images-idx3-ubyte", GREY)
+        write_idx(folder / f"{part}-labels-idx1-ubyte", labels)
+    for source in ("mnist", folder):
+        mapped = load(source, reading=Reading(memory=GREY.nbytes - 1))
+        whole = load(source, reading=Reading(memory=GREY.nbytes))
+        assert mapped.test is not None
+        assert isinstance(mapped.train.images, Rows)
+        assert isinstance(mapped.test.images, Rows)
+        assert isinstance(whole.train.images, torch.Tensor)
+        assert mapped.train.fingerprint() == whole.train.fingerprint()
+
+
+@pytest.mark.parametrize("memory", [0, 50 * 9 * 8])
+def test_mapped_images_are_resized_when_they_are_read(tmp_path: Path, memory: int) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, images=GREY, labels=np.arange(50) % 3)
+    whole = load(path, image_size=(9, 8)).train
+    reading = Reading(memory=memory, image_size=(9, 8))
+    kept = load(path, reading=reading).train
+    # Larger as mapped than as wanted it may be; then it is held.
+    small = load(path, reading=replace(reading, memory=50 * 4, image_size=2)).train
+    assert isinstance(small.images, torch.Tensor)
+    assert isinstance(kept.images, Rows) == (memory == 0)
+    assert kept.images.shape == whole.images.shape == (50, 1, 9, 8)
+    assert torch.equal(read_all(kept.images), read_all(whole.images))
+    assert kept.fingerprint() == whole.fingerprint()
+    assert torch.equal(kept.hashes(), whole.hashes())
+    order = torch.tensor([3, 1, 40])
+    assert torch.equal(kept.subset(order).hashes(), whole.subset(order).hashes())

@@ -27,7 +27,14 @@ from tests_support import CLASSES, QUICK, SIDE, small_network, stripes
 import nescio
 from nescio import NescioClassifier
 from nescio.data import ImageSet
-from nescio.errors import DataError, ModelFileError, NescioError, RuleError, UsageError
+from nescio.errors import (
+    ArchitectureError,
+    DataError,
+    ModelFileError,
+    NescioError,
+    RuleError,
+    UsageError,
+)
 from nescio.refusal import CalibratedRule, NeverRefuse
 
 QUICKLY: dict[str, Any] = {
@@ -210,6 +217,31 @@ def test_a_pickle_holds_a_model_file(fitted: NescioClassifier, tmp_path: Path) -
             NescioClassifier().__setstate__(wrong)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is what is missed here")
+@pytest.mark.parametrize("device", ["cuda", torch.device("cuda", 1)])
+def test_a_pickle_loads_where_its_device_is_not(
+    fitted: NescioClassifier, device: torch.device | str
+) -> None:
+    unfitted = pickled(clone(fitted).set_params(device=device))
+    state = {**fitted.__getstate__(), "device": device}
+    again = NescioClassifier()
+    with pytest.warns(UserWarning, match="--device cuda.*: not on this machine.* is loaded on"):
+        again.__setstate__(state)
+    assert again.device == device
+    assert again.classifier_.device.type != "cuda"
+    assert (again.predict_proba(X_NEW) == fitted.predict_proba(X_NEW)).all()
+    # What was never fitted has nothing to be loaded anywhere; a fit that asks for it is an error.
+    with pytest.raises(UsageError, match="not on this machine"):
+        unfitted.fit(X, Y)
+
+
+def test_a_device_may_be_an_object(fitted: NescioClassifier) -> None:
+    model = clone(fitted).set_params(device=torch.device("cpu"), epochs=1).fit(X[:90], Y[:90])
+    again = pickled(model)
+    assert again.device == torch.device("cpu")
+    assert (again.predict_proba(X_NEW) == model.predict_proba(X_NEW)).all()
+
+
 def test_parameters_may_change_after_the_fit_and_the_pickle_still_opens(
     fitted: NescioClassifier,
 ) -> None:
@@ -360,7 +392,10 @@ BAD = [
     ({"refusal_label": -1}, X, Y, TypeError, "must be of the type of the classes"),
     ({"network": "resnet"}, X, Y, UsageError, "unknown network"),
     ({"network": 3}, X, Y, UsageError, "network must be a name"),
-    ({"network": lambda shape, classes: 3}, X, Y, UsageError, "make a torch.nn.Module, got int"),
+    (
+        {"network": lambda shape, classes: 3},
+        X, Y, ArchitectureError, "must return a torch.nn.Module, got int",
+    ),
     ({"recipe": "best"}, X, Y, UsageError, "unknown recipe"),
     ({"epochs": 0}, X, Y, UsageError, "--epochs must be at least 1"),
     ({"epochs": 1.5}, X, Y, UsageError, "epochs must be a whole number, got 1.5"),

@@ -20,8 +20,10 @@ STEPS = ("unfamiliarity", "familiarity", "error_probability")
 
 
 def write_idx(path: Path, pixels: np.ndarray) -> Path:
-    """``(N, H, W)`` uint8 as an IDX file, compressed where its name says so."""
-    content = bytes([0, 0, 8, 3]) + np.array(pixels.shape, ">u4").tobytes() + pixels.tobytes()
+    """``(N, H, W)`` or ``(N,)`` uint8 as an IDX file, compressed where its name says so."""
+    content = (
+        bytes([0, 0, 8, pixels.ndim]) + np.array(pixels.shape, ">u4").tobytes() + pixels.tobytes()
+    )
     path.write_bytes(gzip.compress(content, 1) if path.suffix == ".gz" else content)
     return path
 

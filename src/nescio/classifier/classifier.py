@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, get_args, overload
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nescio.classifier.predictor import KEEP, Predictor
 from nescio.classifier.record import TrainingRecord
 from nescio.data import Dataset, ImageSet, Preprocessing, Stack, adapt, as_images
-from nescio.errors import DataError, RuleError
+from nescio.errors import DataError, RuleError, UsageError
 from nescio.evaluation import Evaluation
 from nescio.familiarity import Familiarity
 from nescio.inference import Posterior, Recipe
@@ -43,6 +43,9 @@ from nescio.threads import EVERY
 
 SAMPLES = 100
 """How many networks are drawn unless told otherwise; the article's number."""
+
+UnknownClasses: TypeAlias = Literal["error", "unfamiliar"]
+"""What images of classes that a model does not know may be, see :meth:`Classifier.evaluate`."""
 
 Images: TypeAlias = ImageSet | Tensor | np.ndarray[Any, np.dtype[Any]]
 """What predictions take; see :meth:`Classifier.prepare`."""
@@ -388,7 +391,7 @@ class Classifier:
         data: Dataset | ImageSet | str | Path,
         *,
         ood: Sequence[Dataset | ImageSet | str | Path] = (),
-        unknown_classes: Literal["error", "unfamiliar"] = "error",
+        unknown_classes: UnknownClasses = "error",
         rule: Rule | str | None = None,
         samples: int = SAMPLES,
         seed: int | None = None,
@@ -411,6 +414,11 @@ class Classifier:
         from nescio.classifier.judging import judge
         from nescio.classifier.sets import familiar_and_unknown, familiar_set, shifted_sets
 
+        if unknown_classes not in get_args(UnknownClasses):
+            raise UsageError(
+                f"unknown_classes must be {' or '.join(get_args(UnknownClasses))}, got "
+                f"{unknown_classes!r}"
+            )
         if unknown_classes == "unfamiliar":
             test, unknown = familiar_and_unknown(self, data, reporter)
             ood = [*([] if unknown is None else [unknown]), *ood]

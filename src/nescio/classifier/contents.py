@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from nescio.inference import FAMILIES, SCALE_MAPS, Epoch, Misfit, Posterior, Rec
 from nescio.inference.posterior import count, group, require_shapes
 from nescio.network import (
     OWN,
+    NetworkLike,
     NetworkSpec,
     Normalisation,
     build,
     lay_out,
+    make_network,
     named_tensors,
     normalised,
 )
@@ -88,7 +90,7 @@ def rebuild(
     path: Path,
     header: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
-    network: nn.Module | str | None,
+    network: NetworkLike | None,
 ) -> Classifier:
     """The classifier of a header and its tensors, on the CPU.
 
@@ -192,14 +194,14 @@ def _matching_network(
     path: Path,
     header: Mapping[str, Any],
     spec: NetworkSpec,
-    network: nn.Module | str | None,
+    network: NetworkLike | None,
     tensors: Mapping[str, Tensor],
 ) -> tuple[nn.Module, Posterior]:
     """The network of ``spec`` and its posterior, once the file's tensors are known to fit it."""
-    if isinstance(network, nn.Module):
-        module = network
+    if network is not None and (spec.needs_code or not isinstance(network, str)):
+        module = make_network(network, spec)
     elif spec.needs_code:
-        module = _user_network(path, spec, network)
+        raise _needed(path, spec)
     else:
         # Shapes are compared on no memory first: a hostile file cannot ask for much.
         with torch.device("meta"):
@@ -218,18 +220,17 @@ def _matching_network(
     return module, guide
 
 
-def _user_network(path: Path, spec: NetworkSpec, network: str | None) -> nn.Module:
-    if spec.name == OWN and network is None:
-        raise ModelFileError(
+def _needed(path: Path, spec: NetworkSpec) -> ModelFileError:
+    """What to tell where a file's network takes code that nobody has allowed."""
+    if spec.name == OWN:
+        return ModelFileError(
             f"{path}: its network was a Python object; load it in Python with "
             "load_model(path, network=...), or name its module:factory with --network"
         )
-    if network is None:
-        raise ModelFileError(
-            f"{path}: its network comes from {spec.name!r}; a file alone runs no code, "
-            f"so allow it with --network {spec.name}"
-        )
-    return build(replace(spec, name=network))
+    return ModelFileError(
+        f"{path}: its network comes from {spec.name!r}; a file alone runs no code, "
+        f"so allow it with --network {spec.name}"
+    )
 
 
 def _fitting_posterior(

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from nescio.classifier.classifier import Classifier
 from nescio.classifier.contents import describe, rebuild, tensors_of
@@ -31,6 +31,7 @@ from nescio.classifier.fingerprint import (
 from nescio.devices import choose_device, choose_precision
 from nescio.errors import ModelFileError, NescioError, RuleError
 from nescio.files import atomic_path
+from nescio.network import NetworkLike
 
 FORMAT_VERSION = 6
 """Raised when an older nescio could misread what a newer one wrote."""
@@ -77,7 +78,7 @@ def _sum(text: str) -> str:
 
 def load_model(
     path: str | Path,
-    network: nn.Module | str | None = None,
+    network: NetworkLike | None = None,
     *,
     device: torch.device | str = "auto",
     precision: str = "auto",
@@ -86,8 +87,8 @@ def load_model(
 
     Args:
         path: The file.
-        network: Needed for a network that is not nescio's own: the module, or its
-            ``module:factory``. A file alone never makes code run.
+        network: Needed for a network that is not nescio's own: the module, what makes it (see
+            :func:`nescio.fit`), or its ``module:factory``. A file alone never makes code run.
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a device.
         precision: ``auto``, ``float32`` or ``bfloat16``, see
             :func:`nescio.devices.choose_precision`.
@@ -103,7 +104,7 @@ def load_model(
 
 def from_bytes(
     content: bytes,
-    network: nn.Module | str | None = None,
+    network: NetworkLike | None = None,
     *,
     device: torch.device | str = "auto",
     precision: str = "auto",
@@ -137,7 +138,7 @@ def _restore(
     path: Path,
     header: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
-    network: nn.Module | str | None,
+    network: NetworkLike | None,
     *,
     device: torch.device | str,
     precision: str,

@@ -19,7 +19,7 @@ from nescio.data.encoded import Failure, ReadResult, read_images
 from nescio.data.features import FeatureSet
 from nescio.data.images import Dataset, ImageSet, Preprocessing, images_at_once, to_float
 from nescio.data.labels import read_labels
-from nescio.data.load import NAMES, all_images, load
+from nescio.data.load import NAMES, all_images, as_asked, load
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, as_images, choose_preprocessing
 from nescio.data.reading import Colour, Reading, parse_size
@@ -61,6 +61,7 @@ __all__ = [
     "Stack",
     "adapt",
     "all_images",
+    "as_asked",
     "as_images",
     "blank",
     "checkerboard",

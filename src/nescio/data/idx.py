@@ -153,10 +153,27 @@ def find_idx_pair(folder: Path) -> tuple[Path, Path] | None:
 
 
 def read_idx_folder(
-    folder: Path, pair: tuple[Path, Path], name: str, classes: tuple[str, ...] = ()
+    folder: Path,
+    pair: tuple[Path, Path],
+    name: str,
+    classes: tuple[str, ...] = (),
+    *,
+    memory: int = MEMORY,
+    reporter: Reporter = SILENT,
 ) -> Dataset:
-    """Read a folder in MNIST's layout: training and test images with their labels."""
-    train, test = (read_idx_set(path, name, classes) for path in pair)
+    """Read a folder in MNIST's layout: training and test images with their labels.
+
+    Args:
+        folder: The folder.
+        pair: Its training and its test images, see :func:`find_idx_pair`.
+        name: What to call the set.
+        classes: As for :func:`read_idx_set`.
+        memory: As for :func:`read_idx_set`, of either.
+        reporter: Told where images are kept.
+    """
+    train, test = (
+        read_idx_set(path, name, classes, memory=memory, reporter=reporter) for path in pair
+    )
     if train.classes != test.classes and set(test.classes) - set(train.classes):
         raise DataError(f"{folder}: its test split has classes that its training split lacks")
     if test.labels is not None:

@@ -32,6 +32,9 @@ from nescio.errors import DataError, UsageError
 AT_ONCE = 2**23
 """How many numbers of images go through a network at once: 512 images of 64x64 in colour, or 55
 of 224x224. A network makes some ten times as many of them, in its first layers."""
+CHANNELS = (1, 3)
+"""Grey and RGB."""
+
 Fit = Literal["pad", "crop", "stretch"]
 
 FITS: Mapping[Fit, str] = MappingProxyType(
@@ -114,13 +117,18 @@ class ImageSet:
 
     Attributes:
         name: What the set is called in tables and JSON.
-        images: ``(N, K, H, W)`` uint8; :class:`nescio.data.rows.Rows` where they are too many
-            for memory.
-        labels: ``(N,)`` int64, indices into ``classes``; ``None`` when not known.
+        images: ``(N, K, H, W)`` uint8, of 1 or 3 channels ``K``; :class:`nescio.data.rows.Rows`
+            where they are too many for memory. :func:`nescio.image_set` takes other arrays.
+        labels: ``(N,)`` int64, indices into ``classes`` (whole numbers of other types become such);
+            ``None`` when not known.
         classes: The class names, in the order of the labels; empty without labels.
         names: One name for each image (a path, or ``set[17]``).
         fit: How images of another size were brought to this one, see :class:`Preprocessing`.
         decoding: How they were decoded, likewise.
+
+    Raises:
+        DataError: The images are none, a class name comes twice, the labels are no indices into
+            the classes, or of any of these there are fewer than of others.
     """
 
     name: str
@@ -132,14 +140,12 @@ class ImageSet:
     decoding: Decoding = DEFAULT
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise DataError(
-                f"{self.name}: images must be uint8 of shape (N, K, H, W), got "
-                f"{self.images.dtype} of shape {tuple(self.images.shape)}"
-            )
+        _check_images(self.name, self.images)
         check_names(self.classes, self.name)
         if self.labels is not None:
-            self._check_labels(self.labels)
+            labels = _indices(self.name, self.labels)
+            object.__setattr__(self, "labels", labels)
+            self._check_labels(labels)
         if self.names and len(self.names) != len(self):
             raise DataError(f"{self.name}: {len(self.names)} names for {len(self)} images")
 
@@ -208,6 +214,37 @@ class ImageSet:
         if self.labels is not None:
             digest.update(self.labels.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _check_images(name: str, images: Stack) -> None:
+    if not isinstance(images, Tensor | Rows) or images.dtype != torch.uint8 or images.ndim != 4:
+        dtype, shape = getattr(images, "dtype", type(images)), getattr(images, "shape", ())
+        raise DataError(
+            f"{name}: images must be a uint8 tensor of shape (N, K, H, W), got {dtype} of shape "
+            f"{tuple(shape)}; nescio.image_set(images, labels) takes what you have"
+        )
+    if images.shape[1] not in CHANNELS:
+        raise DataError(
+            f"{name}: images of shape (N, K, H, W) have 1 or 3 channels K, got "
+            f"{tuple(images.shape)}; where channels come last, nescio.image_set(images, labels) "
+            "takes them"
+        )
+
+
+def _indices(name: str, labels: Any) -> Tensor:
+    """Class numbers as int64, whatever type of whole numbers they came in."""
+    try:
+        numbers = torch.as_tensor(labels).detach().cpu()
+        whole = not numbers.is_complex() and bool((numbers == numbers.long()).all())
+    except (TypeError, ValueError, RuntimeError):  # such as names
+        whole = False
+    if not whole:
+        raise DataError(
+            f"{name}: labels must be whole numbers, indices into the classes, got "
+            f"{getattr(labels, 'dtype', type(labels).__name__)}; nescio.image_set(images, labels) "
+            "takes names, too"
+        )
+    return numbers.long()
 
 
 def fingerprint_prefix(shape: Sequence[int], classes: Sequence[str]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from nescio.data.named import FOLDER_SETS, IDX_SETS, load_named
 from nescio.data.npz import read_npz
 from nescio.data.parquet import names_parquet, read_parquet
 from nescio.data.patterns import blank, checkerboard, constant, natural
-from nescio.data.preprocess import adapt
+from nescio.data.preprocess import adapt, choose_preprocessing
 from nescio.data.reading import Reading
+from nescio.data.rows import Stack, read_all
 from nescio.data.shapes import mixed_shapes, novel_shapes, shapes, striped_shapes
 from nescio.data.shards import names_shards, read_shards
 from nescio.data.shifts import shift_dataset, split_source
@@ -168,7 +170,8 @@ def _load_path(path: Path, reading: Reading, reporter: Reporter) -> Dataset:
     if path.is_dir():
         pair = find_idx_pair(path)
         if pair is not None:
-            return read_idx_folder(path, pair, path.resolve().name)
+            name, memory = path.resolve().name, reading.memory
+            return read_idx_folder(path, pair, name, memory=memory, reporter=reporter)
         return read_folder(path, reading, reporter)
     if not path.exists():
         near = get_close_matches(str(path), NAMES, n=1)
@@ -200,8 +203,46 @@ def _adapt(dataset: Dataset, reading: Reading) -> Dataset:
         colour=any(shape.channels == 3 for shape in shapes),
         decoding=reading.decoding if decoding == DEFAULT else decoding,
     )
-    adapted = [
-        replace(s, images=adapt(s.images, chosen), fit=chosen.fit, decoding=chosen.decoding)
-        for s in sets
-    ]
-    return replace(dataset, train=adapted[0], test=adapted[1] if len(adapted) > 1 else None)
+    return _brought_to(chosen, dataset, reading)
+
+
+def as_asked(dataset: Dataset, reading: Reading) -> Dataset:
+    """A data set that was read already, its images brought to what ``reading`` asks of them.
+
+    What it does not ask stays as it is in the training images: their size, colour or aspect.
+    """
+    own = dataset.train.preprocessing
+    if reading.preprocessing is not None:
+        return _brought_to(reading.preprocessing, dataset, reading)
+    colour = own.channels == 3 if reading.colour == "auto" else reading.colour == "rgb"
+    chosen = replace(
+        own,
+        channels=3 if colour else 1,
+        fit=own.fit if reading.fit == Reading.fit else reading.fit,
+        decoding=reading.decoding if own.decoding == DEFAULT else own.decoding,
+    )
+    if reading.image_size is not None:
+        size = choose_preprocessing([], colour=colour, image_size=reading.image_size)
+        chosen = replace(chosen, height=size.height, width=size.width)
+    return _brought_to(chosen, dataset, reading)
+
+
+def _brought_to(chosen: Preprocessing, dataset: Dataset, reading: Reading) -> Dataset:
+    def adapted(images: ImageSet) -> ImageSet:
+        return replace(
+            images,
+            images=_adapted(images.images, chosen, reading),
+            fit=chosen.fit,
+            decoding=chosen.decoding,
+        )
+
+    test = None if dataset.test is None else adapted(dataset.test)
+    return replace(dataset, train=adapted(dataset.train), test=test)
+
+
+def _adapted(images: Stack, chosen: Preprocessing, reading: Reading) -> Stack:
+    """In memory where that holds them, be they smaller than they were or not."""
+    adapted = adapt(images, chosen)
+    if adapted is images or reading.stream or prod(adapted.shape) > reading.memory:
+        return adapted
+    return read_all(adapted)

@@ -102,21 +102,22 @@ def load_named(
 
     Args:
         name: One of :data:`IDX_SETS` or :data:`FOLDER_SETS`.
-        reading: What to bring images in folders to.
+        reading: What to bring images in folders to, and how much memory images may take.
         reporter: Told of progress.
 
     Raises:
         DownloadError: It is nowhere; the message says what was tried and what to do.
         DataError: Its files are damaged.
     """
+    reading = reading or Reading()
     for folder in _places(name):
         if name in FOLDER_SETS and folder.is_dir():
             # Its labels are letters; what counts is that none of them is a digit.
-            wanted = replace(reading or Reading(), labelled=False)
+            wanted = replace(reading, labelled=False)
             return read_folder(folder, wanted, reporter)
         pair = find_idx_pair(folder) if name in IDX_SETS else None
         if pair is not None:
-            return read_idx_folder(folder, pair, name, IDX_SETS[name].classes)
+            return _read(folder, pair, name, reading, reporter)
     if name in FOLDER_SETS:
         raise DownloadError(
             f"{name} is not on this machine ({_tried(name)}) and has no public mirror; "
@@ -127,7 +128,14 @@ def load_named(
     pair = find_idx_pair(folder)
     if pair is None:
         raise DataError(f"{folder}: files are missing after a download; remove it and try again")
-    return read_idx_folder(folder, pair, name, IDX_SETS[name].classes)
+    return _read(folder, pair, name, reading, reporter)
+
+
+def _read(
+    folder: Path, pair: tuple[Path, Path], name: str, reading: Reading, reporter: Reporter
+) -> Dataset:
+    classes, memory = IDX_SETS[name].classes, reading.memory
+    return read_idx_folder(folder, pair, name, classes, memory=memory, reporter=reporter)
 
 
 def _places(name: str) -> list[Path]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 from statistics import median
 from typing import Any, overload
 
@@ -12,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nescio.data.images import Fit, Preprocessing
-from nescio.data.rows import Rows, Stack, read_batches
+from nescio.data.rows import Rows, Stack, content_hashes, read_batches
 from nescio.errors import DataError, UsageError
 
 LARGEST_SIDE = 64
@@ -24,8 +27,8 @@ LARGEST_ASKED = 4096
 LUMA = (0.299, 0.587, 0.114)
 """Red, green and blue in grey, by ITU-R BT.601."""
 
-CHUNK = 4096
-"""How many images are resized at once, so that the float copies stay small."""
+AT_ONCE = 2**26
+"""Bytes of the float copies of images that are resized at once."""
 
 
 def choose_preprocessing(
@@ -70,18 +73,70 @@ def adapt(images: Stack, preprocessing: Preprocessing) -> Stack: ...
 def adapt(images: Stack, preprocessing: Preprocessing) -> Stack:
     """Bring images ``(n, K, H, W)`` uint8 to the shape of ``preprocessing``.
 
-    Images that have it already are given back as they are; others come to be in memory.
+    Images that have it already are given back as they are; others that are not in memory are
+    brought to it whenever they are read.
     """
     if images.shape[1:] == preprocessing.shape:
         return images
     if isinstance(images, Rows):
-        return torch.cat([adapt(batch, preprocessing) for batch in read_batches(images)])
+        return Rows.of(Adapted(images, preprocessing)).to(images.device)
     images = _adapt_channels(images, preprocessing.channels)
     height, width = images.shape[-2:]
     if (height, width) == (preprocessing.height, preprocessing.width):
         return images
-    parts = [_resize(part, preprocessing) for part in images.split(CHUNK)]
-    return torch.cat(parts)
+    at_once = _at_once(max(prod(images.shape[1:]), prod(preprocessing.shape)))
+    return torch.cat([_resize(part, preprocessing) for part in images.split(at_once)])
+
+
+@dataclass(frozen=True, eq=False)
+class Adapted:
+    """Images that are not in memory, in another shape: a :class:`nescio.data.rows.Lazy` part.
+
+    Attributes:
+        images: What they are read from.
+        preprocessing: What each is brought to when it is read.
+    """
+
+    images: Rows
+    preprocessing: Preprocessing
+
+    @property
+    def shape(self) -> torch.Size:
+        """``(N, K, H, W)``."""
+        return torch.Size((len(self), *self.preprocessing.shape))
+
+    @property
+    def groups(self) -> Tensor:
+        """``(N,)`` int64, see :meth:`nescio.data.rows.Rows.groups`."""
+        return self.images.groups()
+
+    @property
+    def workers(self) -> int:
+        """As of what has to be decoded among them; none for what is mapped."""
+        return max((part.workers for part in self.images.lazy), default=0)
+
+    @property
+    def buffer(self) -> int:
+        """Likewise; what is mapped may be read in any order."""
+        return max((part.buffer for part in self.images.lazy), default=len(self))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """Read and resize the images at ``index`` ``(n,)`` int64: ``(n, K, H, W)`` uint8."""
+        return adapt(self.images[index], self.preprocessing)
+
+    def hashes(self, index: Tensor) -> Tensor:
+        """The content hash of each image at ``index``, ``(n,)`` int64."""
+        return self._hashes[index]
+
+    @cached_property
+    def _hashes(self) -> Tensor:
+        return content_hashes(read_batches(Rows.of(self)))
+
+    def digest(self, prefix: bytes) -> None:
+        """Not known without reading."""
 
 
 def as_images(array: Any) -> Tensor:
@@ -137,8 +192,14 @@ def _adapt_channels(images: Tensor, channels: int) -> Tensor:
     if channels == 3:
         return images.expand(-1, 3, -1, -1).contiguous()
     weights = torch.tensor(LUMA).view(1, 3, 1, 1)
-    parts = [(part * weights).sum(1, keepdim=True).round() for part in images.split(CHUNK)]
-    return torch.cat(parts).to(torch.uint8)
+    parts = images.split(_at_once(prod(images.shape[1:])))
+    grey = [(part * weights).sum(1, keepdim=True).round().to(torch.uint8) for part in parts]
+    return torch.cat(grey)
+
+
+def _at_once(pixels: int) -> int:
+    """How many images of that many numbers become floats at once."""
+    return max(1, AT_ONCE // (4 * max(1, pixels)))
 
 
 def _resize(images: Tensor, preprocessing: Preprocessing) -> Tensor:

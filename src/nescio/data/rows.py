@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-BATCH = 1024
-"""How many images are in memory at a time where all are gone through."""
-
+BATCH, BATCH_BYTES = 1024, 2**25
+"""How many images, and bytes of them, are in memory at a time where all are gone through."""
 
 CPU = torch.device("cpu")
 
@@ -212,12 +212,20 @@ def pixel_digest(prefix: bytes, batches: Iterable[Tensor]) -> hashlib._Hash:
     return digest
 
 
-def read_batches(images: Stack, size: int = BATCH) -> Iterator[Tensor]:
-    """All images, ``size`` at a time in memory."""
+def read_batches(images: Stack) -> Iterator[Tensor]:
+    """All images, a few at a time in memory."""
+    size = max(1, min(BATCH, BATCH_BYTES // max(1, prod(images.shape[1:]))))
     for start in range(0, len(images), size):
         yield images[start : start + size]
 
 
 def read_all(images: Stack) -> Tensor:
-    """All images in memory."""
-    return images if isinstance(images, Tensor) else images[:]
+    """All images in memory, and no second time while they are read."""
+    if isinstance(images, Tensor):
+        return images
+    read = torch.empty(images.shape, dtype=images.dtype, device=images.device)
+    done = 0
+    for batch in read_batches(images):
+        read[done : done + len(batch)] = batch
+        done += len(batch)
+    return read

@@ -19,13 +19,12 @@ from torch import nn
 from nescio.classifier import CONFIDENCE, SAMPLES, Classifier
 from nescio.classifier.modelfile import from_bytes, to_bytes
 from nescio.data import ImageSet, to_float
+from nescio.devices import choose_device
 from nescio.errors import DataError, UsageError
 from nescio.estimator.inputs import Array, Features, Input, Pixels
 from nescio.estimator.labels import class_names, numbered, refusal_value, with_refusals
 from nescio.estimator.networks import (
     AUTO,
-    Network,
-    check_network,
     feature_stages,
     for_features,
     for_images,
@@ -34,6 +33,7 @@ from nescio.estimator.notes import Notes
 from nescio.estimator.settings import recipe_with, within_means
 from nescio.evaluation import Evaluation
 from nescio.inference import Prior, Recipe
+from nescio.network import NetworkLike, require_network
 from nescio.refusal import Decisions, NeverRefuse, Rule
 from nescio.training import fit
 
@@ -77,7 +77,8 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         stages: Where the network is read for familiarity; ``None`` finds them.
         random_state: Of the splits, the fit and the predictions: a seed, a ``RandomState``, or
             ``None`` for NumPy's global one.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``, or a ``torch.device``. What was pickled
+            loads on what is there, with a warning where that is another.
         precision: ``float32``, ``bfloat16`` or ``auto``. In float32 an image is answered alike
             alone and among others.
         verbose: Whether to tell on stderr what goes on.
@@ -93,7 +94,7 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        network: Network = AUTO,
+        network: NetworkLike = AUTO,
         *,
         image_shape: tuple[int, ...] | None = None,
         pixel_range: tuple[float, float] | None = None,
@@ -163,7 +164,7 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             refusal_value(classes, self.refusal_label)
         for name, value in (("samples", self.samples), ("epochs", self.epochs)):
             _require_whole(name, value)
-        check_network(self.network)
+        require_network(self.network)
         notes = Notes(bool(self.verbose))
         read = self._input(X)
         images = read(X)
@@ -328,14 +329,23 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.classifier_ = self._unpacked(content)
 
     def _unpacked(self, content: bytes) -> Classifier:
-        network: nn.Module | str | None = self._network(
+        network: NetworkLike | None = self._network(
             self._fitted_network, self._read, "", len(self.classes_), 0
         )
         if isinstance(network, str) and ":" not in network:
             network = None  # nescio's own, named in the file
         return from_bytes(
-            content, network, device=self.device, precision=self.precision, name="the pickle"
+            content, network, device=self._place(), precision=self.precision, name="the pickle"
         )
+
+    def _place(self) -> torch.device | str:
+        """Where a pickle is loaded to: another place than it asks for, if that is not here."""
+        try:
+            return choose_device(self.device)
+        except UsageError as error:
+            there = choose_device("auto")
+            warnings.warn(f"{error}; what was fitted is loaded on {there}", stacklevel=5)
+            return there
 
     def _input(self, X: Array) -> Input:
         if X.ndim == 2 and self.image_shape is None:
@@ -373,12 +383,11 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _network(
-        self, network: Network, read: Input, default: str, classes: int, seed: int
-    ) -> nn.Module | str:
+        self, network: NetworkLike, read: Input, default: str, classes: int, seed: int
+    ) -> NetworkLike:
         if isinstance(read, Features):
             return for_features(network, read, classes, seed)
-        height, width, channels = read.shape
-        return for_images(network, default, (channels, height, width), classes, seed)
+        return for_images(network, default)
 
     def _recipe(self, read: Input, classes: Array, labels: Array, notes: Notes) -> Recipe:
         """The recipe with what the parameters say, and what the data allow."""

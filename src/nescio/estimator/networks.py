@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
-from nescio.errors import UsageError
 from nescio.estimator.inputs import Features, Unpack
 from nescio.familiarity import find_stages
-from nescio.network import NetworkSpec, build, mlp
-from nescio.randomness import Stream, derive
-
-Network: TypeAlias = str | nn.Module | Callable[..., nn.Module]
-"""A name, ``module:factory``, a module, or what makes one from ``shape`` and ``classes``."""
+from nescio.network import OWN, NetworkLike, NetworkSpec, make_network, mlp
 
 AUTO = "auto"
 """The recipe's network for images, :data:`FOR_FEATURES` for features."""
@@ -30,52 +22,31 @@ FEATURES = "features"
 """The name of the stage that holds the features as they are."""
 
 
-def check_network(network: Any) -> None:
-    """Refuse what can be no network.
-
-    Raises:
-        UsageError: It is none.
-    """
-    if not (isinstance(network, str) or callable(network)):
-        raise UsageError(
-            f"network must be a name, a torch.nn.Module, or a function of shape and classes that "
-            f"makes one, got {network!r}"
-        )
-
-
-def for_images(
-    network: Network, default: str, shape: tuple[int, int, int], classes: int, seed: int
-) -> nn.Module | str:
+def for_images(network: NetworkLike, default: str) -> NetworkLike:
     """What :func:`nescio.fit` and :func:`nescio.load_model` take.
 
     Args:
-        network: See :data:`Network`.
+        network: One, or ``auto``.
         default: The name that ``auto`` stands for.
-        shape: ``(K, H, W)`` of one image.
-        classes: ``C``.
-        seed: Of the initialisation.
     """
-    if isinstance(network, str):
-        return default if network == AUTO else network
-    return _made(network, shape, classes, seed)
+    if isinstance(network, nn.Module):
+        return copy.deepcopy(network)
+    return default if network == AUTO else network
 
 
-def for_features(network: Network, features: Features, classes: int, seed: int) -> nn.Module:
+def for_features(network: NetworkLike, features: Features, classes: int, seed: int) -> nn.Module:
     """A network that unpacks ``D`` features and sees them as an image ``(1, 1, D)``.
 
     Args:
-        network: See :data:`Network`.
+        network: One, or ``auto``.
         features: How they are packed.
         classes: ``C``.
         seed: Of the initialisation.
     """
     shape = (1, 1, features.features)
-    if network == AUTO:
-        network = FOR_FEATURES
-    if isinstance(network, str):
-        inner = build(NetworkSpec(network, shape, classes), seed)
-    else:
-        inner = _made(network, shape, classes, seed)
+    spec = NetworkSpec(OWN, shape, classes)
+    made = make_network(FOR_FEATURES if network == AUTO else network, spec, seed)
+    inner = copy.deepcopy(made) if made is network else made
     parts = {FEATURES: Unpack(features), "row": nn.Unflatten(1, shape), "network": inner}
     return nn.Sequential(OrderedDict(parts))
 
@@ -91,19 +62,3 @@ def feature_stages(network: nn.Module, example: Tensor) -> tuple[str, ...]:
         example: ``(n, 3, 1, D)`` float32, a few samples.
     """
     return (FEATURES, *find_stages(copy.deepcopy(network).eval(), example)[1:])
-
-
-def _made(
-    network: nn.Module | Callable[..., nn.Module],
-    shape: tuple[int, int, int],
-    classes: int,
-    seed: int,
-) -> nn.Module:
-    if isinstance(network, nn.Module):
-        return copy.deepcopy(network)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, Stream.NETWORK))
-        made = network(shape=shape, classes=classes)
-    if not isinstance(made, nn.Module):
-        raise UsageError(f"network must make a torch.nn.Module, got {type(made).__name__}")
-    return made

@@ -1,8 +1,8 @@
 """Evaluation: figures with their intervals, and the study that holds all of them.
 
-Read in this order: :mod:`intervals`, :mod:`bootstrap`, :mod:`study`; the figures as functions of
-weights, :mod:`calibration`, :mod:`selective`, :mod:`detection`; :mod:`figures`, :mod:`evaluation`,
-:mod:`classes`, :mod:`metrics`, :mod:`studyfile`; :mod:`paired`, :mod:`compare`.
+Read in this order: :mod:`intervals`, :mod:`bootstrap`, :mod:`study`, :mod:`checks`; the figures as
+functions of weights, :mod:`calibration`, :mod:`selective`, :mod:`detection`; :mod:`figures`,
+:mod:`evaluation`, :mod:`classes`, :mod:`metrics`, :mod:`studyfile`; :mod:`paired`, :mod:`compare`.
 """
 
 from nescio.evaluation.bootstrap import RESAMPLES

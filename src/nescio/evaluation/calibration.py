@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nescio.evaluation.bootstrap import Array
+from nescio.evaluation.checks import bins_of, same_length, shares, truths
 from nescio.evaluation.intervals import Interval, exact_share
 from nescio.evaluation.study import JudgedSet
 
@@ -285,8 +286,13 @@ def reliability(confidence: Array, correct: Array, bins: int = BINS) -> tuple[Re
         confidence: ``(N,)`` in [0, 1].
         correct: ``(N,)`` bool.
         bins: How many.
+
+    Raises:
+        DataError: They are no such values, or of different length.
     """
-    place, found = bin_of(confidence, bins), []
+    confidence, correct = shares("confidence", confidence), truths("correct", correct)
+    same_length(confidence=confidence, correct=correct)
+    place, found = bin_of(confidence, bins_of(bins)), []
     for k in range(bins):
         inside = place == k
         accuracy = exact_share(int(correct[inside].sum()), int(inside.sum()))

@@ -2,22 +2,27 @@
 
 Axes: ``N`` images, ``M`` shifted images, ``C`` classes. A study computes all of them at once,
 with intervals (:mod:`nescio.evaluation.figures`); these are for use alone. Arrays may be PyTorch
-tensors or NumPy arrays.
+tensors or NumPy arrays. NaN, shapes that do not fit, and labels that are no classes raise
+:class:`nescio.DataError`: no figure comes of them.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import numpy as np
-from torch import Tensor
 
 from nescio.evaluation.bootstrap import Array, observed
 from nescio.evaluation.calibration import BINS, Classwise, EqualMass, EqualWidth, brier, log_loss
+from nescio.evaluation.checks import (
+    Values,
+    bins_of,
+    labelled,
+    same_length,
+    scores,
+    share,
+    truths,
+)
 from nescio.evaluation.detection import Detection
 from nescio.evaluation.selective import Selective
-
-Values: TypeAlias = Tensor | np.ndarray[Any, np.dtype[Any]]
 
 
 def negative_log_likelihood(labels: Values, probability: Values) -> float:
@@ -27,7 +32,7 @@ def negative_log_likelihood(labels: Values, probability: Values) -> float:
         labels: ``(N,)`` integers.
         probability: ``(N, C)`` predictive probabilities.
     """
-    values, truth = _array(probability), _array(labels)
+    truth, values = labelled(labels, probability)
     return float(log_loss(values[np.arange(len(truth)), truth]).mean())
 
 
@@ -38,7 +43,7 @@ def brier_score(labels: Values, probability: Values) -> float:
         labels: ``(N,)`` integers.
         probability: ``(N, C)`` predictive probabilities.
     """
-    return float(brier(_array(labels), _array(probability)).mean())
+    return float(brier(*labelled(labels, probability)).mean())
 
 
 def expected_calibration_error(
@@ -54,10 +59,10 @@ def expected_calibration_error(
             (:class:`nescio.evaluation.calibration.EqualMass`) or equal width
             (:class:`nescio.evaluation.calibration.EqualWidth`).
     """
-    values = _array(probability)
-    right = values.argmax(1) == _array(labels)
+    truth, values = labelled(labels, probability)
+    right = values.argmax(1) == truth
     kind = EqualMass if equal_mass else EqualWidth
-    return float(kind.of(values.max(1), right, bins)(_ones(values))[0])
+    return float(kind.of(values.max(1), right, bins_of(bins))(_ones(values))[0])
 
 
 def classwise_calibration_error(labels: Values, probability: Values, *, bins: int = BINS) -> float:
@@ -68,8 +73,8 @@ def classwise_calibration_error(labels: Values, probability: Values, *, bins: in
         probability: ``(N, C)`` predictive probabilities.
         bins: How many, of equal width.
     """
-    values = _array(probability)
-    return float(Classwise.of(_array(labels), values, bins)(_ones(values))[0])
+    truth, values = labelled(labels, probability)
+    return float(Classwise.of(truth, values, bins_of(bins))(_ones(values))[0])
 
 
 def area_under_risk_coverage(correct: Values, doubt: Values) -> float:
@@ -108,7 +113,7 @@ def risk_at_coverage(correct: Values, doubt: Values, coverage: float) -> float:
         doubt: ``(N,)``, larger for images to be refused earlier.
         coverage: In (0, 1].
     """
-    ranking = Selective.of(_array(correct), _array(doubt), (coverage,), ())
+    ranking = _ranking(correct, doubt, coverages=(share("coverage", coverage, positive=True),))
     return float(observed(ranking, len(correct))["risk_at_coverage"][0])
 
 
@@ -120,7 +125,7 @@ def coverage_at_risk(correct: Values, doubt: Values, risk: float) -> float:
         doubt: ``(N,)``, larger for images to be refused earlier.
         risk: In [0, 1].
     """
-    ranking = Selective.of(_array(correct), _array(doubt), (), (risk,))
+    ranking = _ranking(correct, doubt, risks=(share("risk", risk),))
     return float(observed(ranking, len(correct))["coverage_at_risk"][0])
 
 
@@ -149,17 +154,23 @@ def fpr_at_95_tpr(familiar: Values, unfamiliar: Values) -> float:
 
 
 def _selective(correct: Values, doubt: Values, name: str) -> float:
-    ranking = Selective.of(_array(correct), _array(doubt), (), ())
-    return float(observed(ranking, len(correct))[name])
+    return float(observed(_ranking(correct, doubt), len(correct))[name])
+
+
+def _ranking(
+    correct: Values,
+    doubt: Values,
+    coverages: tuple[float, ...] = (),
+    risks: tuple[float, ...] = (),
+) -> Selective:
+    right, order = truths("correct", correct), scores("doubt", doubt)
+    same_length(correct=right, doubt=order)
+    return Selective.of(right, order, coverages, risks)
 
 
 def _detection(familiar: Values, unfamiliar: Values, name: str) -> float:
-    both = Detection.of(_array(familiar), _array(unfamiliar))
+    both = Detection.of(scores("familiar", familiar), scores("unfamiliar", unfamiliar))
     return float(observed(both, len(familiar), len(unfamiliar))[name])
-
-
-def _array(values: Values) -> Array:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
 
 
 def _ones(values: Array) -> Array:

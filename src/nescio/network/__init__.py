@@ -9,11 +9,14 @@ from nescio.network.architectures import cnn, mlp
 from nescio.network.build import (
     ARCHITECTURES,
     OWN,
+    NetworkLike,
     NetworkSpec,
     build,
     check_fit,
     check_weights,
     first_line,
+    make_network,
+    require_network,
 )
 from nescio.network.cut import Cut, cut_network
 from nescio.network.layout import channels_last, convolves, lay_out
@@ -30,6 +33,7 @@ __all__ = [
     "OWN",
     "Cut",
     "LoadedWeights",
+    "NetworkLike",
     "NetworkSource",
     "NetworkSpec",
     "Normalisation",
@@ -46,11 +50,13 @@ __all__ = [
     "is_zoo",
     "lay_out",
     "load_weights",
+    "make_network",
     "mlp",
     "named_tensors",
     "normalised",
     "parse_normalisation",
     "replaced",
+    "require_network",
     "train_mode",
     "twin",
     "zoo_config",

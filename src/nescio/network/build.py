@@ -6,10 +6,10 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,10 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
 
 OWN = "own"
 """The name of a network that was handed over as a Python object."""
+
+NetworkLike: TypeAlias = nn.Module | str | Callable[..., nn.Module]
+"""A network; its name, see :func:`build`; or what makes it from ``shape`` ``(K, H, W)`` and
+``classes``, whichever of these it takes: a function, a ``functools.partial``, a class."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,36 @@ class NetworkSpec:
         return self.name not in ARCHITECTURES
 
 
+def require_network(network: Any) -> None:
+    """Refuse what can be no network.
+
+    Raises:
+        UsageError: It is none of :data:`NetworkLike`.
+    """
+    if not (isinstance(network, str) or callable(network)):
+        raise UsageError(
+            "network must be a name, a torch.nn.Module, or a function of shape and classes that "
+            f"makes one, got {network!r:.80}"
+        )
+
+
+def make_network(network: NetworkLike, spec: NetworkSpec, seed: int = 0) -> nn.Module:
+    """The network itself, or what its name or factory makes for ``spec``; unnormalised.
+
+    Raises:
+        UsageError: It is none of :data:`NetworkLike`, or there is none of that name.
+        ArchitectureError: The factory failed, or gave something else than a module.
+    """
+    require_network(network)
+    if isinstance(network, nn.Module):
+        return network
+    if isinstance(network, str):
+        return build(replace(spec, name=network), seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, Stream.NETWORK))
+        return _call_factory(network, spec, getattr(network, "__name__", repr(network)))
+
+
 def build(spec: NetworkSpec, seed: int = 0) -> nn.Module:
     """Build the network that ``spec`` names, initialised by ``seed``; without its normalisation.
 
@@ -68,7 +102,7 @@ def build(spec: NetworkSpec, seed: int = 0) -> nn.Module:
             return ARCHITECTURES[spec.name](spec.shape, spec.classes)
         if is_zoo(spec.name):
             return build_zoo(spec.name, spec.shape, spec.classes)
-        return _call_factory(_find_factory(spec.name), spec)
+        return _call_factory(_find_factory(spec.name), spec, spec.name)
 
 
 def check_fit(network: nn.Module, images: Tensor, classes: int) -> None:
@@ -190,7 +224,7 @@ def _find_factory(name: str) -> Callable[..., Any]:
     return factory  # type: ignore[no-any-return]
 
 
-def _call_factory(factory: Callable[..., Any], spec: NetworkSpec) -> nn.Module:
+def _call_factory(factory: Callable[..., Any], spec: NetworkSpec, name: str) -> nn.Module:
     offered = {"shape": spec.shape, "classes": spec.classes}
     try:
         parameters = inspect.signature(factory).parameters.values()
@@ -198,9 +232,9 @@ def _call_factory(factory: Callable[..., Any], spec: NetworkSpec) -> nn.Module:
         accepted = {p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY}
         network = factory(**{k: v for k, v in offered.items() if takes_all or k in accepted})
     except Exception as error:
-        raise ArchitectureError(f"{spec.name!r} failed: {first_line(error)}") from error
+        raise ArchitectureError(f"{name!r} failed: {first_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise ArchitectureError(
-            f"{spec.name!r} must return a torch.nn.Module, got {type(network).__name__}"
+            f"{name!r} must return a torch.nn.Module, got {type(network).__name__}"
         )
     return network

@@ -11,7 +11,14 @@ from torch import nn
 
 from nescio.data import Preprocessing, choose_preprocessing
 from nescio.errors import UsageError
-from nescio.network.build import ARCHITECTURES, OWN, NetworkSpec, build
+from nescio.network.build import (
+    ARCHITECTURES,
+    OWN,
+    NetworkLike,
+    NetworkSpec,
+    make_network,
+    require_network,
+)
 from nescio.network.normalise import normalised, parse_normalisation
 from nescio.network.weights import LoadedWeights, load_weights
 from nescio.network.zoo import is_zoo, zoo_config
@@ -23,13 +30,14 @@ class NetworkSource:
     """What the user says of a network.
 
     Attributes:
-        network: The module itself, or its name, see :func:`nescio.network.build`.
+        network: The module itself, its name or what makes it, see
+            :data:`nescio.network.NetworkLike`.
         weights: A file with the weights to begin with, see :func:`load_weights`.
         normalise: See :func:`nescio.network.parse_normalisation`.
         image_size: The side that images are to have, in pixels, or ``(H, W)``.
     """
 
-    network: nn.Module | str
+    network: NetworkLike
     weights: str | Path | None = None
     normalise: str = "auto"
     image_size: int | tuple[int, int] | None = None
@@ -46,12 +54,14 @@ class NetworkSource:
             freeze: Whether the trunk is to stay as it is.
 
         Raises:
-            UsageError: The file of weights is not there; or a network would be frozen that
-                nothing has trained.
+            UsageError: The network can be none; the file of weights is not there; or a network
+                would be frozen that nothing has trained.
         """
+        require_network(self.network)
         if self.weights is not None and not Path(self.weights).is_file():
             raise UsageError(f"--weights {self.weights}: no such file")
-        untrained = self.network in ARCHITECTURES or self.zoo is not None
+        named = isinstance(self.network, str) and self.network in ARCHITECTURES
+        untrained = named or self.zoo is not None
         if freeze and untrained and self.weights is None:
             raise UsageError(
                 f"--freeze keeps what comes before the head as it is, and {self.network} begins "
@@ -95,7 +105,7 @@ class NetworkSource:
             UsageError: The network or the file cannot be found or read.
             ArchitectureError: The network cannot be built, or the weights do not fit.
         """
-        network = build(spec, seed) if isinstance(self.network, str) else self.network
+        network = make_network(self.network, spec, seed)
         loaded = None
         if self.weights is not None:
             network = copy.deepcopy(network)

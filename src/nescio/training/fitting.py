@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from nescio.classifier import (
     CONFIDENCE,
@@ -44,6 +43,7 @@ from nescio.inference import (
     fit_posterior,
     step_tuner,
 )
+from nescio.network import NetworkLike
 from nescio.prediction import check_samples
 from nescio.progress import SILENT, Reporter
 from nescio.ranks import SOLO, Ranks, agree, together
@@ -59,7 +59,7 @@ TEST_FRACTION = 0.15
 
 
 def fit(
-    network: nn.Module | str,
+    network: NetworkLike,
     data: Dataset | ImageSet | str | Path,
     *,
     extra: ImageSet | str | Path | None = None,
@@ -93,8 +93,9 @@ def fit(
 
     Args:
         network: Any ``torch.nn.Module`` from ``(n, K, H, W)`` in [0, 1] to logits
-            ``(n, C)`` (it is copied, not changed); or ``mlp``, ``cnn``,
-            ``module:factory`` or ``timm:NAME``.
+            ``(n, C)`` (it is copied, not changed); what makes one from ``shape`` ``(K, H, W)``
+            and ``classes``, whichever of these it takes: a function, a ``functools.partial`` or a
+            class; or ``mlp``, ``cnn``, ``module:factory`` or ``timm:NAME``.
         data: A labelled data set, its name or its path.
         extra: More images to train on, labelled with the classes of ``data``, or the CSV file
             that names them (:func:`nescio.data.read_labels`). None of them is used to

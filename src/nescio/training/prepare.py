@@ -17,7 +17,7 @@ from nescio.data import (
     ImageSet,
     Reading,
     Splits,
-    adapt,
+    as_asked,
     join_extra,
     load,
     parts_of,
@@ -31,7 +31,7 @@ from nescio.data import (
 from nescio.errors import DataError, UsageError
 from nescio.familiarity import StageReader
 from nescio.inference import Recipe, tell_imbalance
-from nescio.network import LoadedWeights, NetworkSource, NetworkSpec
+from nescio.network import LoadedWeights, NetworkLike, NetworkSource, NetworkSpec
 from nescio.progress import Reporter
 from nescio.refusal import parse_rule
 
@@ -40,7 +40,7 @@ from nescio.refusal import parse_rule
 class Asked:
     """What a fit is asked for, but how it is computed; see :func:`fit`."""
 
-    network: nn.Module | str
+    network: NetworkLike
     data: Dataset | ImageSet | str | Path
     extra: ImageSet | str | Path | None
     recipe: Recipe
@@ -141,22 +141,12 @@ def _as_dataset(
     """The data set, its images brought to what the network needs, if it needs anything."""
     needed = source.preprocessing()
     if needed is not None:
-        needed = replace(needed, fit=reading.fit)
+        colour: Colour = "grey" if needed.channels == 1 else "rgb"
+        size = needed.height, needed.width
+        reading = replace(reading, preprocessing=None, image_size=size, colour=colour)
     if isinstance(data, str | Path):
-        if needed is not None:
-            colour: Colour = "grey" if needed.channels == 1 else "rgb"
-            size = needed.height, needed.width
-            reading = replace(reading, preprocessing=None, image_size=size, colour=colour)
         return load(data, reading=reading, seed=seed, reporter=reporter)
-    dataset = Dataset(data.name, data) if isinstance(data, ImageSet) else data
-    if needed is None:
-        return dataset
-    train, test = dataset.train, dataset.test
-    return replace(
-        dataset,
-        train=replace(train, images=adapt(train.images, needed)),
-        test=None if test is None else replace(test, images=adapt(test.images, needed)),
-    )
+    return as_asked(Dataset(data.name, data) if isinstance(data, ImageSet) else data, reading)
 
 
 def _split(
