@@ -1,23 +1,41 @@
 """Promise a risk: the largest coverage at which errors stay below a share, with confidence.
 
-Candidates for the threshold are tested one after the other, the strictest first, until one
-fails: *fixed-sequence testing*, one of the procedures of Learn then Test (Angelopoulos, Bates,
-Candes, Jordan & Lei 2021, *Learn then test: calibrating predictive algorithms to achieve risk
-control*). Each test is exact: of ``n`` accepted images with an error rate above ``R``, at most
-``k`` are wrong with a chance below
+Candidates for the threshold are tested one after the other, the strictest first. Each test is
+exact: of ``n`` accepted images with an error rate above ``R``, at most ``k`` are wrong with a
+chance below
 
-    P(Binomial(n, R) <= k).
+    p = P(Binomial(n, R) <= k).
 
-Where that is at most ``1 - P`` the candidate passes. A candidate whose error rate is above R
-passes with a chance of at most ``1 - P``, and no looser one is reached unless the first such
-one passed; so the whole sequence errs with a chance of at most ``1 - P``, without a correction
-for how many there are. This needs candidates that were fixed beforehand: they are read from
-a few of the images, the *pilot*, which are not tested on.
+All tests share ``1 - P``, the chance to err. Some candidates, the *starts*, bring a share of it
+along; a candidate passes where its ``p`` is at most what it has: its own share and that of its
+predecessor, which a candidate that passes hands on, and one that fails loses. The loosest that
+passed is the threshold. This is the *fallback procedure* (Wiens 2003, *A fixed sequence
+Bonferroni procedure for testing multiple endpoints*), among those of Learn then Test (Angelopoulos,
+Bates, Candes, Jordan & Lei 2021). It errs with a chance of at most ``1 - P``, whatever the tests
+have to do with each other: of the candidates whose error rate is above R, say ``b1 < b2 < ...``,
+none has more than the shares since the one before it, unless that one passed; so the first that
+passes errs within these, which together are at most ``1 - P``. It needs candidates and shares that
+were fixed beforehand: candidates are read from a few of the images, the *pilot*, which are not
+tested on, and are the same for every R.
+
+*A threshold for R serves every R' > R.* Start ``j`` expects to accept ``n_j`` images. Of ``1 - P``
+
+    A_j(R) = min(1 - P, (1 - R)^n_(j-1)),    A_1 = 1 - P,
+
+is for the starts from ``j`` on, so ``A_j - A_(j+1)`` for start ``j``: none while it accepts too few
+to show R, most from then on, and little as R grows beyond, when stricter starts can show it. With
+``u = -log(1 - R)``, ``p`` is the chance that of ``n`` exponential lives more than ``n - k - 1``
+outlast ``u``: a sum of independent exponential times is above ``u``. The logarithm of that is
+concave and 0 at 0, so ``p(u') <= p(u)^(u'/u)`` for ``u' > u``. What a run of starts ``j .. l`` has,
+``a = A_j - A_(l+1)``, is ``1 - P - e^(-Mu)`` at first, which rises; then ``e^(-mu) - e^(-Mu)`` with
+``m < M``, whose ``u``-th root rises, so that ``a(u') >= a(u)^(u'/u)``. Hence what passed for R
+passes for R'. In the same way what passes with one confidence passes with every smaller one.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,18 +44,24 @@ from torch import Tensor
 from nescio.errors import RuleError
 
 CANDIDATES = 200
-"""How many thresholds are tested at most."""
+"""How many thresholds are tested besides the starts: quantiles of the pilot, equally far apart."""
 
 MOST_PILOT = 200
 """Images that candidates are read from, at most; and at most a tenth of all."""
 
-HEADROOM = 1.6
-"""The strictest candidate should accept so many times the least number that could pass: enough
-for one error among them."""
+LOOSEST, RATIO = 0.9, 1.5
+"""The share of the images that the loosest start but for all images is expected to accept, and
+how many times fewer each stricter one is."""
+
+HEADROOM = 1.2
+"""A start lies at so many times the coverage that it is expected to have,"""
 
 DEVIATIONS = 1.0
-"""And so many standard deviations more, of the coverage of a quantile read from the pilot: a
-sequence that begins with too few accepted images ends at once."""
+"""and so many standard deviations more, of the coverage of a quantile read from the pilot: enough
+for an error among the surest, and seldom too few accepted images to show anything,"""
+
+MOST_COVERAGE = 0.97
+"""but not above this."""
 
 
 @dataclass(frozen=True)
@@ -113,47 +137,106 @@ def certify(
     """
     check_promise(max_risk, confidence)
     pilot = pilot_size(len(doubt))
-    needed = accepted_needed(max_risk, confidence)
-    if len(doubt) - pilot < needed:
+    tested = len(doubt) - pilot
+    if tested < accepted_needed(max_risk, confidence):
         return None
-    thresholds = _candidates(doubt[:pilot].double(), needed / (len(doubt) - pilot))
+    candidates = choose_candidates(doubt[:pilot].double().cpu(), tested)
     # What is tested must be what will be compared, to the last digit.
-    thresholds = thresholds.to(doubt.dtype).double()
-    return _fixed_sequence(
-        thresholds, doubt[pilot:].double(), wrong[pilot:], max_risk=max_risk, confidence=confidence
+    thresholds = candidates.thresholds.to(doubt.dtype).double()
+    accepted, errors = _counts(thresholds, doubt[pilot:].double().cpu(), wrong[pilot:].cpu())
+    last = last_passed(
+        p_values(accepted, errors, max_risk), candidates.shares(max_risk, confidence)
     )
-
-
-def _candidates(pilot: Tensor, least: float) -> Tensor:
-    """Rising thresholds: quantiles of the pilot from the least useful coverage to all.
-
-    Args:
-        pilot: ``(m,)`` doubts.
-        least: The coverage at which as many are accepted as could pass without an error.
-    """
-    everything = torch.full((1,), math.inf, dtype=torch.float64)
-    if len(pilot) < 2 or least >= 0.95:
-        return everything
-    first = min(HEADROOM * least, 0.95)
-    first = min(first + DEVIATIONS * math.sqrt(first * (1 - first) / len(pilot)), 0.95)
-    shares = torch.linspace(first, 1, CANDIDATES, dtype=torch.float64)
-    return torch.cat([torch.quantile(pilot.cpu(), shares), everything])
-
-
-def _fixed_sequence(
-    thresholds: Tensor, doubt: Tensor, wrong: Tensor, *, max_risk: float, confidence: float
-) -> Certificate | None:
-    from scipy.special import bdtr
-
-    order = doubt.argsort()
-    errors_so_far = torch.cat([torch.zeros(1, dtype=torch.int64), wrong[order].long().cumsum(0)])
-    accepted = torch.searchsorted(doubt[order].contiguous(), thresholds, right=True)
-    errors = errors_so_far[accepted]
-    p_values = torch.from_numpy(bdtr(errors.double().numpy(), accepted.numpy(), max_risk))
-    # Nobody accepted is no evidence.
-    passed = (accepted > 0) & (p_values <= 1 - confidence)
-    last = int(passed.long().cumprod(0).sum()) - 1
-    if last < 0:
+    if last is None:
         return None
     n, k = int(accepted[last]), int(errors[last])
     return Certificate(float(thresholds[last]), n, k, risk_bound(k, n, confidence))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What is tested, fixed before it: ``K`` thresholds, ``J`` of them starts.
+
+    Attributes:
+        thresholds: ``(K,)`` float64, rising; the last is infinite and a start.
+        starts: The places of the starts, rising.
+        expected: How many images each start is expected to accept, rising.
+    """
+
+    thresholds: Tensor
+    starts: tuple[int, ...]
+    expected: tuple[float, ...]
+
+    def shares(self, max_risk: float, confidence: float) -> list[float]:
+        """Which part of ``1 - P`` each candidate brings along, ``K`` numbers."""
+        whole = 1 - confidence
+        # What an earlier start could show at best, without an error, is left to the later ones.
+        left = [min(whole, (1 - max_risk) ** n) for n in self.expected[:-1]]
+        shares = [0.0] * len(self.thresholds)
+        for place, own, rest in zip(self.starts, [whole, *left], [*left, 0.0], strict=True):
+            shares[place] += own - rest
+        return shares
+
+
+def choose_candidates(pilot: Tensor, tested: int) -> Candidates:
+    """Quantiles of the pilot, from the strictest start to all.
+
+    Args:
+        pilot: ``(m,)`` doubts, float64.
+        tested: How many images are tested on.
+    """
+    m = len(pilot)
+    everything = torch.full((1,), math.inf, dtype=torch.float64)
+    if m < 2:
+        return Candidates(everything, (0,), (float(tested),))
+    count = max(1, 1 + int(math.log(max(1.0, LOOSEST * tested), RATIO)))
+    expected = [LOOSEST * tested / RATIO**j for j in reversed(range(count))]
+    coverage = [_start(n / tested, m) for n in expected]
+    evenly = torch.linspace(0, 1, CANDIDATES + 1, dtype=torch.float64).tolist()
+    grid = sorted({*coverage, *(c for c in evenly if c > coverage[0])})
+    quantiles = torch.quantile(pilot, torch.tensor(grid, dtype=torch.float64))
+    return Candidates(
+        torch.cat([quantiles, everything]),
+        (*(grid.index(c) for c in coverage), len(grid)),
+        (*expected, float(tested)),
+    )
+
+
+def _start(coverage: float, pilot: int) -> float:
+    """The quantile of so many pilot images at which a start lies."""
+    enough = min(HEADROOM * coverage, MOST_COVERAGE)
+    return min(enough + DEVIATIONS * math.sqrt(enough * (1 - enough) / pilot), MOST_COVERAGE)
+
+
+def _counts(thresholds: Tensor, doubt: Tensor, wrong: Tensor) -> tuple[Tensor, Tensor]:
+    """How many images each threshold accepts, and how many of these were wrong, ``(K,)`` each."""
+    order = doubt.argsort()
+    errors_so_far = torch.cat([torch.zeros(1, dtype=torch.int64), wrong[order].long().cumsum(0)])
+    accepted = torch.searchsorted(doubt[order].contiguous(), thresholds, right=True)
+    return accepted, errors_so_far[accepted]
+
+
+def p_values(accepted: Tensor, errors: Tensor, max_risk: float) -> list[float]:
+    """The chance of so few errors at an error rate of ``max_risk``, for each candidate."""
+    from scipy.special import bdtr
+
+    chances = torch.from_numpy(bdtr(errors.double().numpy(), accepted.numpy(), max_risk))
+    # Nobody accepted is no evidence.
+    return chances.masked_fill(accepted == 0, 1.0).tolist()
+
+
+def last_passed(p_values: Sequence[float], shares: Sequence[float]) -> int | None:
+    """The last candidate that the fallback procedure passes; ``None`` for none.
+
+    Args:
+        p_values: Of the candidates in their order.
+        shares: The chance to err that each brings along.
+    """
+    last, chance = None, 0.0
+    for place, (p, own) in enumerate(zip(p_values, shares, strict=True)):
+        chance += own
+        if chance > 0.0 and p <= chance:
+            last = place
+        else:
+            chance = 0.0
+    return last
