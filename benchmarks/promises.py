@@ -17,6 +17,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from scipy import stats
@@ -48,12 +49,16 @@ class World:
         error: How often the most doubtful answers are wrong; others less.
         bumpy: Whether errors also come at low doubt, so that the risk does not just rise.
         sure: Whether doubts are small, as a good network's: of the order of a thousandth.
+        noise: How often a label is wrong whatever the doubt.
+        surest: How often the surest fiftieth of the answers is wrong besides.
     """
 
     classes: int = 3
     error: float = 0.5
     bumpy: bool = False
     sure: bool = False
+    noise: float = 0.0
+    surest: float = 0.0
 
     def draw(self, count: int, generator: torch.Generator) -> CalibrationScores:
         """``count`` independent images."""
@@ -64,6 +69,7 @@ class World:
         chance = self.error * doubt**3 * (0.5 + labels / self.classes)
         if self.bumpy:
             chance = torch.where((doubt > 0.3) & (doubt < 0.35), 0.3, chance)
+        chance = chance + self.noise + self.surest * (doubt < 0.02)
         wrong = torch.rand(count, generator=generator) < chance
         other = torch.randint(1, self.classes, (count,), generator=generator)
         top = torch.where(wrong, (labels + other) % self.classes, labels)
@@ -107,6 +113,7 @@ class TableOutcome:
         answered: For each row the calibrations that found a valid threshold.
         violations: For each row those whose risk was above the promised one.
         coverage: For each row the mean share of familiar images accepted.
+        holes: Calibrations in which a larger error rate answers less than a smaller one.
         any_broken: Calibrations in which some row was broken.
         chosen_broken: Those in which the row was broken that a reader of the table would take: the
             smallest error rate that answers most calibration images, or the largest if none does.
@@ -117,6 +124,7 @@ class TableOutcome:
     answered: tuple[int, ...]
     violations: tuple[int, ...]
     coverage: tuple[float, ...]
+    holes: int
     any_broken: int
     chosen_broken: int
 
@@ -185,7 +193,7 @@ def simulate_table(
     truth = _Truth.of(world.draw(POPULATION, generator))
     answered, broken = (torch.zeros(len(risks), dtype=torch.int64) for _ in range(2))
     coverage = torch.zeros(len(risks), dtype=torch.float64)
-    some = chosen = 0
+    some = chosen = holes = 0
     for _ in range(repeats):
         table = promise_table(
             KeptScores.of(world.draw(images, generator)),
@@ -199,6 +207,8 @@ def simulate_table(
         broken += torch.tensor(bad)
         answered += torch.tensor([row.kept for row in table])
         coverage += torch.tensor(covers)
+        limits = [row.rule.doubtful[0] for row in table]
+        holes += limits != sorted(limits)
         some += any(bad)
         likes = [row.coverage > 0.5 for row in table]
         chosen += bad[likes.index(True) if any(likes) else -1]
@@ -208,6 +218,7 @@ def simulate_table(
         tuple(answered.tolist()),
         tuple(broken.tolist()),
         tuple((coverage / repeats).tolist()),
+        holes,
         some,
         chosen,
     )
@@ -316,14 +327,29 @@ def print_single(repeats: int, seed: int) -> None:
         )
 
 
+PLAIN = (
+    ("rising", World(), 1000),
+    ("rising, fewer errors", World(error=0.2), 3000),
+    ("rising and falling", World(bumpy=True), 1000),
+)
+"""Worlds of the table of promises, and the images of each calibration."""
+
+HARDER = (
+    ("few errors, some among the surest", World(error=0.02, surest=0.05), 1000),
+    ("the same, more images", World(error=0.02, surest=0.05), 6000),
+    ("wrong labels", World(error=0.1, noise=0.02), 2000),
+    ("many classes", World(classes=100, error=0.8), 3000),
+    ("few images", World(error=0.1), 150),
+    ("hardly an error", World(error=0.004), 6000),
+)
+"""More of them, where a promise may be lost."""
+
+
 def print_table(repeats: int, seed: int, confidence: float = 0.9) -> None:
     """The table of promises, each row with ``confidence``, and with what lets all hold at once."""
-    for name, world, images in (
-        ("rising", World(), 1000),
-        ("rising, fewer errors", World(error=0.2), 3000),
-        ("bumpy", World(bumpy=True), 1000),
-    ):
-        for each in (confidence, 1 - (1 - confidence) / len(RISKS)):
+    together = 1 - (1 - confidence) / len(RISKS)
+    for worlds, levels in ((PLAIN, (confidence, together)), (HARDER, (confidence,))):
+        for (name, world, images), each in product(worlds, levels):
             result = simulate_table(
                 world,
                 images=images,
@@ -333,25 +359,32 @@ def print_table(repeats: int, seed: int, confidence: float = 0.9) -> None:
                 seed=seed,
             )
             print(f"\n{name}, {images} images, each row with {100 * each:g} % confidence:")
-            print(
-                "| errors at most | threshold found | broken | p | coverage |\n" + "|---" * 5 + "|"
-            )
-            rows = zip(
-                result.risks,
-                result.answered,
-                result.violations,
-                result.rows_hold(each),
-                result.coverage,
-                strict=True,
-            )
-            for risk, answered, broken, p, coverage in rows:
-                print(
-                    f"| {100 * risk:g} % | {answered} | {100 * broken / repeats:.2f} % | {p:.3f} | "
-                    f"{100 * coverage:.1f} % |"
-                )
-            some, chosen = result.any_broken / repeats, result.chosen_broken / repeats
-            print(f"some row broken: {100 * some:.2f} %; the chosen row: {100 * chosen:.2f} %")
+            print_outcome(result, each)
             sys.stdout.flush()
+
+
+def print_outcome(result: TableOutcome, confidence: float) -> None:
+    """A line for each row of the table, and one for all of them."""
+    repeats = result.repeats
+    print("| errors at most | threshold found | broken | p | coverage |\n" + "|---" * 5 + "|")
+    rows = zip(
+        result.risks,
+        result.answered,
+        result.violations,
+        result.rows_hold(confidence),
+        result.coverage,
+        strict=True,
+    )
+    for risk, answered, broken, p, coverage in rows:
+        print(
+            f"| {100 * risk:g} % | {answered} | {100 * broken / repeats:.2f} % | {p:.3f} | "
+            f"{100 * coverage:.1f} % |"
+        )
+    some, chosen = result.any_broken / repeats, result.chosen_broken / repeats
+    print(
+        f"some row broken: {100 * some:.2f} %; the chosen row: {100 * chosen:.2f} %; "
+        f"a larger error rate answers less: {100 * result.holes / repeats:.2f} %"
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from nescio.refusal import (
 
 @pytest.mark.parametrize(
     ("world", "images", "per_class"),
-    [(World(), 500, False), (World(bumpy=True), 500, False), (World(), 1500, True)],
+    [(World(), 500, False), (World(bumpy=True), 600, False), (World(), 1500, True)],
     ids=["rising", "bumpy", "each class"],
 )
 @pytest.mark.slow
@@ -36,9 +36,11 @@ def test_promises_hold_over_repeated_calibration(
     assert result.refusal <= 0.05 + 0.002
 
 
-@pytest.mark.parametrize("world", [World(), World(bumpy=True)], ids=["rising", "bumpy"])
-def test_promises_hold_over_a_hundred_calibrations(world: World) -> None:
-    result = simulate(world, images=500, repeats=100, max_risk=0.04, confidence=0.8)
+@pytest.mark.parametrize(
+    ("world", "images"), [(World(), 500), (World(bumpy=True), 600)], ids=["rising", "bumpy"]
+)
+def test_promises_hold_over_a_hundred_calibrations(world: World, images: int) -> None:
+    result = simulate(world, images=images, repeats=100, max_risk=0.04, confidence=0.8)
     assert result.risk_holds(0.8) > 1e-3
     assert result.answered > 90
     assert result.coverage > 0.3
@@ -210,3 +212,46 @@ def test_each_row_of_the_table_holds_over_repeated_calibration() -> None:
     together = simulate_table(world, images=500, repeats=100, confidence=1 - 0.2 / 3, risks=risks)
     assert holds(together.any_broken, 100, 0.8) > 1e-3
     assert together.any_broken / 100 < result.any_broken / 150
+
+
+SURE_AND_WRONG = World(error=0.02, surest=0.1)
+"""Few errors, and some of them among the surest answers."""
+
+
+def test_a_larger_error_rate_never_answers_less() -> None:
+    risks = (0.01, 0.05, 0.2)
+    for world, images in ((SURE_AND_WRONG, 300), (World(error=0.004), 200)):
+        result = simulate_table(world, images=images, repeats=40, confidence=0.9, risks=risks)
+        assert result.holes == 0
+        assert list(result.coverage) == sorted(result.coverage)
+        assert min(result.rows_hold(0.9)) > 1e-3
+        # Errors among the surest cost the laxest promise nothing.
+        assert result.answered[-1] == 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("world", "images"),
+    [(SURE_AND_WRONG, 1000), (World(noise=0.01), 1000), (World(classes=50), 1000), (World(), 150)],
+    ids=["some among the surest", "wrong labels", "many classes", "few images"],
+)
+def test_every_row_holds_and_none_answers_less_than_a_stricter_one(
+    world: World, images: int
+) -> None:
+    result = simulate_table(world, images=images, repeats=300, confidence=0.9)
+    assert result.holes == 0
+    assert min(result.rows_hold(0.9)) > 1e-3
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_what_a_risk_lets_answer_every_larger_one_does(per_class: bool) -> None:
+    generator = torch.Generator().manual_seed(6)
+    for world in (World(error=0.1), SURE_AND_WRONG):
+        given = world.draw(1200, generator)
+        before = torch.zeros(1200, dtype=torch.bool)
+        for risk in (0.01, 0.02, 0.05, 0.1, 0.2):
+            rule = calibrate(given, NOWHERE, max_refusal=0.02, max_risk=risk, per_class=per_class)
+            _, accepted = answers(rule, given)
+            assert not bool((before & ~accepted).any())
+            before = accepted
+        assert bool(before.any())
