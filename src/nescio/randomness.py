@@ -40,6 +40,7 @@ class Stream(IntEnum):
     CHAIN = 18
     MEMBER = 19
     RANK = 20
+    GROUP = 21
 
 
 def derive(seed: int, stream: Stream, index: int = 0) -> int:

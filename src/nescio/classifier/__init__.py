@@ -18,7 +18,7 @@ from nescio.classifier.judging import Judgement, judge
 from nescio.classifier.modelfile import load_model, read_header
 from nescio.classifier.predictor import Predictor, settled_after
 from nescio.classifier.promising import read_promises
-from nescio.classifier.record import TrainingRecord
+from nescio.classifier.record import GroupRecord, TrainingRecord
 from nescio.classifier.sets import (
     calibration_set,
     common_familiar_sets,
@@ -39,6 +39,7 @@ __all__ = [
     "MAX_REFUSAL",
     "SAMPLES",
     "Classifier",
+    "GroupRecord",
     "Images",
     "Judgement",
     "Predictor",

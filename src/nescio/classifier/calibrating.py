@@ -9,7 +9,7 @@ import torch
 
 from nescio.classifier.classifier import SAMPLES, Classifier
 from nescio.classifier.fingerprint import posterior_digest
-from nescio.data import ImageSet, take
+from nescio.data import ImageSet, one_of_each, take
 from nescio.devices import choose_precision
 from nescio.errors import DataError, RuleError
 from nescio.progress import SILENT, Reporter
@@ -82,24 +82,30 @@ class Promises:
         smallest = math.ceil(1000 / (images + 1) - 1e-9) / 1000
         return smallest if MAX_REFUSAL < smallest <= MOST_REFUSAL else MAX_REFUSAL
 
-    def check_images(self, images: int, classes: int) -> None:
+    def check_images(self, images: int, classes: int, *, grouped: bool = False) -> None:
         """Refuse a promise of risk that so few images cannot give, before any work is done.
+
+        Args:
+            images: For calibration.
+            classes: How many.
+            grouped: Whether each image stands for a group.
 
         Raises:
             RuleError: There are too few.
         """
         if self.max_risk is None:
             return
-        groups = classes if self.per_class else 1
-        each = 1 - (1 - self.confidence) / groups
-        needed = calibration_needed(self.max_risk, each) * groups
+        tests = classes if self.per_class else 1
+        each = 1 - (1 - self.confidence) / tests
+        needed = calibration_needed(self.max_risk, each) * tests
         if images < needed:
             per_class = " for each class" if self.per_class else ""
+            units = "groups (of each one image counts)" if grouped else "images"
             raise RuleError(
-                f"no valid threshold: {images:,} calibration images cannot promise at most "
+                f"no valid threshold: {images:,} calibration {units} cannot promise at most "
                 f"{100 * self.max_risk:g} % errors{per_class} with {100 * self.confidence:g} % "
                 f"confidence; even without an error {needed:,} familiar ones are needed. Give "
-                "more images, or a larger --max-risk"
+                f"more {'groups' if grouped else 'images'}, or a larger --max-risk"
             )
 
 
@@ -118,6 +124,9 @@ def calibrate_classifier(
     Args:
         classifier: With a familiarity model.
         calibration: Labelled familiar images that it was not trained on, every class among them.
+            Where it is known which belong together, one image of each group counts, drawn by the
+            classifier's seed: groups are what is exchangeable then, and what is promised holds for
+            an image of a new group.
         promises: What to promise.
         samples: How many networks are drawn for each image.
         reporter: Told of progress, and of promises that cannot be made.
@@ -136,23 +145,25 @@ def calibrate_classifier(
             f"{calibration.name}: class {classifier.classes[missing[0]]!r} has no calibration "
             "image; give some of every class"
         )
-    promises.check_images(len(calibration), len(classifier.classes))
-    max_refusal = promises.budget(int(present.min()) if promises.per_class else len(calibration))
-    order = torch.randperm(
-        len(calibration), generator=generator(classifier.record.seed, Stream.CALIBRATION)
-    )
-    scores = _scores(classifier, calibration, order, samples, reporter=reporter, ranks=ranks)
+    seed, grouped = classifier.record.seed, calibration.groups is not None
+    units = one_of_each(calibration, generator(seed, Stream.GROUP))
+    promises.check_images(len(units), len(classifier.classes), grouped=grouped)
+    rarest = torch.bincount(units.require_labels(), minlength=len(classifier.classes)).min()
+    max_refusal = promises.budget(int(rarest) if promises.per_class else len(units))
+    order = torch.randperm(len(units), generator=generator(seed, Stream.CALIBRATION))
+    scores = _scores(classifier, units, order, samples, reporter=reporter, ranks=ranks)
     precision = choose_precision(classifier.precision, classifier.device)
     rule = calibrate(
         scores,
         CalibratedOn(
             data=calibration.name,
-            images=len(calibration),
+            images=len(units),
             fingerprint=calibration.fingerprint(),
             posterior=posterior_digest(classifier),
             samples=samples,
-            seed=classifier.record.seed,
+            seed=seed,
             precision=str(precision).removeprefix("torch."),
+            grouped=grouped,
         ),
         max_refusal=max_refusal,
         max_risk=promises.max_risk,
@@ -180,8 +191,8 @@ def no_threshold(rule: CalibratedRule) -> str:
     assert rule.max_risk is not None  # noqa: S101 - it promises one
     return (
         f"no valid threshold: none promises at most {100 * rule.max_risk:g} % errors with "
-        f"{100 * rule.confidence:g} % confidence on {rule.calibrated_on.images:,} calibration "
-        "images, so nothing would be answered; give more images, or a larger --max-risk"
+        f"{100 * rule.confidence:g} % confidence on {rule.calibrated_on.counted}, so "
+        f"nothing would be answered; give more {_units(rule)}, or a larger --max-risk"
     )
 
 
@@ -190,20 +201,24 @@ def _tell_refusals(
 ) -> None:
     """A note where there were too few images for the share asked for, or for the usual one."""
     wanted = MAX_REFUSAL if promises.max_refusal is None else promises.max_refusal
-    images = f"{rule.calibrated_on.images} calibration images"
+    images, more = rule.calibrated_on.counted, _units(rule)
     each = " of each class" if promises.per_class else ""
     if not rule.familiarity_gate:
         reporter.note(
             f"{images} are too few to promise that at most {100 * max_refusal:g} % of familiar "
             f"images are refused ({images_needed(max_refusal)}{each} are needed): nothing will be "
-            "refused as unfamiliar; give more images, or a larger --max-refusal"
+            f"refused as unfamiliar; give more {more}, or a larger --max-refusal"
         )
     elif max_refusal != wanted:
         reporter.note(
             f"{images} are too few to promise that at most {100 * wanted:g} % of familiar images "
             f"are refused ({images_needed(wanted)}{each} are needed): at most "
-            f"{100 * max_refusal:g} % are promised; give more images, or a --max-refusal"
+            f"{100 * max_refusal:g} % are promised; give more {more}, or a --max-refusal"
         )
+
+
+def _units(rule: CalibratedRule) -> str:
+    return "groups" if rule.calibrated_on.grouped else "images"
 
 
 def _scores(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nescio.classifier.classifier import Classifier
 from nescio.classifier.fingerprint import fixed_tensors, posterior_digest, posterior_tensors
-from nescio.classifier.record import TrainingRecord
+from nescio.classifier.record import GroupRecord, TrainingRecord
 from nescio.data import Preprocessing
 from nescio.errors import ModelFileError, UsageError
 from nescio.familiarity import Familiarity
@@ -45,6 +45,8 @@ def tensors_of(classifier: Classifier) -> dict[str, Tensor]:
         stored |= {f"{KEPT}/{name}": value.contiguous() for name, value in kept.items()}
     if classifier.record.parts is not None:
         stored["parts"] = classifier.record.parts
+    if classifier.record.groups is not None:
+        stored["groups"] = classifier.record.groups
     return stored
 
 
@@ -82,6 +84,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
             "weights_fingerprint": record.weights_fingerprint,
             "split_fingerprint": record.split_fingerprint,
             **({"part_names": dict(record.part_names)} if record.part_names else {}),
+            **({} if record.grouped is None else {"grouped": asdict(record.grouped)}),
         },
     }
 
@@ -110,6 +113,7 @@ def rebuild(
     module, guide = _matching_network(path, header, spec, network, tensors)
     calibrated = header["calibrated"]
     training = header["training"]
+    grouped = training.get("grouped")
     rule = None if calibrated is None else rule_from_json(calibrated)
     stages = [str(name) for name in header["stages"]]
     known = Familiarity.unpack(group(tensors, "familiarity"), stages) if stages else None
@@ -130,6 +134,8 @@ def rebuild(
                 "history": tuple(Epoch(**epoch) for epoch in training["history"]),
                 "seen": tensors["seen"],
                 "parts": tensors.get("parts"),
+                "groups": tensors.get("groups"),
+                "grouped": None if grouped is None else GroupRecord(**grouped),
             }
         ),
         familiarity=known,

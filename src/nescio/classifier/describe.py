@@ -58,12 +58,15 @@ def _plain_words(path: Path, header: Mapping[str, Any]) -> dict[str, str]:
             if calibrated in (None, rule)
             else {"--rule calibrated": rule_from_json(calibrated).describe()}
         ),
-        "promise": "none; this model was not calibrated" if calibrated is None else ASSUMPTION,
+        "promise": "none; this model was not calibrated"
+        if calibrated is None
+        else str(calibrated.get("assumption", ASSUMPTION)),
         "data": f"{training['data']}, {training['train_images']:,} training and "
         f"{training['calibration_images']:,} calibration images",
         "data fingerprint": str(training["fingerprint"]),
         **_parts(training),
         **_fixed_split(training),
+        **_groups(training),
         **_extra(training),
         "seed": str(training["seed"]),
         "versions": ", ".join(f"{name} {v}" for name, v in training["versions"].items()),
@@ -116,6 +119,20 @@ def _parts(training: Mapping[str, Any]) -> dict[str, str]:
 def _fixed_split(training: Mapping[str, Any]) -> dict[str, str]:
     found = training.get("split_fingerprint")
     return {"split": f"fixed by a file, SHA-256 {found}"} if found else {}
+
+
+def _groups(training: Mapping[str, Any]) -> dict[str, str]:
+    """Which images belong together, where that was told."""
+    found = training.get("grouped")
+    if found is None:
+        return {}
+    how = "given with the images" if found["pattern"] is None else f"--group-by {found['pattern']}"
+    if found["file"]:
+        how = f"{found['file']}, SHA-256 {found['fingerprint']}"
+    return {
+        "groups": f"{found['count']:,}, {found['calibration']:,} of them for calibration, each in "
+        f"one part of the split ({how})"
+    }
 
 
 def _extra(training: Mapping[str, Any]) -> dict[str, str]:

@@ -42,7 +42,8 @@ def promise(
         max_risk=max_risk,
         confidence=own.confidence if confidence is None else confidence,
     )
-    asked.check_images(len(kept), len(classifier.classes))
+    grouped = own.calibrated_on.grouped
+    asked.check_images(len(kept), len(classifier.classes), grouped=grouped)
     rule = calibrate(
         kept.scores(),
         own.calibrated_on,

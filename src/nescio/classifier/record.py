@@ -11,6 +11,26 @@ from nescio.inference import Epoch
 
 
 @dataclass(frozen=True)
+class GroupRecord:
+    """How it was told which images of a data set belong together.
+
+    Attributes:
+        count: How many groups its training images are of, before they are split.
+        calibration: How many of these are for calibration.
+        pattern: The regular expression that found them, see :class:`nescio.data.Grouping`;
+            ``None`` where none did.
+        file: The name of the file that named them; empty where none did.
+        fingerprint: SHA-256 of that file.
+    """
+
+    count: int
+    calibration: int
+    pattern: str | None = None
+    file: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
 class TrainingRecord:
     """Where a posterior comes from.
 
@@ -33,10 +53,14 @@ class TrainingRecord:
         weights: The file of weights that the network began with; empty where there was none.
         weights_fingerprint: SHA-256 of that file.
         parts: ``(N,)`` uint8, for each image that the splits were made of its place in
-            :data:`nescio.data.split.PARTS`, where a file or the folders said so; else ``None``.
+            :data:`nescio.data.split.PARTS`, where a file, the folders or groups said so; else
+            ``None``.
         split_fingerprint: SHA-256 of that file as nescio writes it; empty where there is none.
         part_names: What the data set itself calls its parts, such as ``calibration``: ``val``;
             empty where it has none.
+        groups: ``(N,)`` int64, which of these images belong together; ``None`` where that is not
+            known.
+        grouped: How that was told.
     """
 
     data: str
@@ -57,3 +81,5 @@ class TrainingRecord:
     parts: Tensor | None = None
     split_fingerprint: str = ""
     part_names: Mapping[str, str] = field(default_factory=dict)
+    groups: Tensor | None = None
+    grouped: GroupRecord | None = None

@@ -11,7 +11,20 @@ import torch
 from torch import Tensor
 
 from nescio.classifier.classifier import Classifier
-from nescio.data import Dataset, ImageSet, Reading, Splits, adapt, all_images, load, split, split_by
+from nescio.classifier.grouped import check_calibration, tell_judged_groups, with_groups
+from nescio.data import (
+    Dataset,
+    Grouping,
+    ImageSet,
+    Reading,
+    Splits,
+    adapt,
+    all_images,
+    load,
+    parts_of,
+    split,
+    split_by,
+)
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
 
@@ -28,6 +41,7 @@ def familiar_set(
     *,
     seed: int | None = None,
     reading: Reading | None = None,
+    grouping: Grouping | None = None,
 ) -> ImageSet:
     """The part of ``data`` that the classifier may be judged on.
 
@@ -42,11 +56,15 @@ def familiar_set(
         reporter: Told of progress.
         seed: Of a shift; ``None`` for the seed that the classifier was fitted with.
         reading: What is asked of files, see :class:`nescio.data.Reading`.
+        grouping: Which images belong together; ``None`` for what the classifier knows of that.
 
     Raises:
         DataError: It has classes that the model does not know, or no image is left.
     """
-    return _match_classes(classifier, _judged(classifier, data, reporter, seed, reading))
+    return _match_classes(
+        classifier,
+        _judged(classifier, data, reporter, seed=seed, reading=reading, grouping=grouping),
+    )
 
 
 def familiar_and_unknown(
@@ -56,6 +74,7 @@ def familiar_and_unknown(
     *,
     seed: int | None = None,
     reading: Reading | None = None,
+    grouping: Grouping | None = None,
 ) -> tuple[ImageSet, ImageSet | None]:
     """As :func:`familiar_set`; and apart from it the images of classes that the model lacks.
 
@@ -66,7 +85,7 @@ def familiar_and_unknown(
     Raises:
         DataError: No image is of a class that the model knows.
     """
-    images = _judged(classifier, data, reporter, seed, reading)
+    images = _judged(classifier, data, reporter, seed=seed, reading=reading, grouping=grouping)
     known = torch.tensor([name in classifier.classes for name in images.classes], dtype=torch.bool)
     familiar = known[images.require_labels()]
     if not bool(familiar.any()):
@@ -89,13 +108,22 @@ def _judged(
     classifier: Classifier,
     data: Source,
     reporter: Reporter,
+    *,
     seed: int | None,
     reading: Reading | None,
+    grouping: Grouping | None,
 ) -> ImageSet:
     """The images that the classifier may be judged on, with the classes of their set."""
     if isinstance(data, ImageSet):
         return data
     dataset = _as_dataset(classifier, data, reporter, seed, reading)
+    dataset = with_groups(classifier, dataset, grouping, reporter)
+    judged = _judged_of(classifier, dataset, reporter)
+    tell_judged_groups(classifier, judged, reporter)
+    return judged
+
+
+def _judged_of(classifier: Classifier, dataset: Dataset, reporter: Reporter) -> ImageSet:
     if dataset.test is not None:
         test = dataset.test
         original = test if dataset.base is None else all_images(dataset.base)
@@ -155,6 +183,7 @@ def calibration_set(
     reporter: Reporter = SILENT,
     *,
     reading: Reading | None = None,
+    grouping: Grouping | None = None,
 ) -> ImageSet:
     """The part of ``data`` that thresholds may be set from, again.
 
@@ -162,17 +191,26 @@ def calibration_set(
     any other data, its validation part, or else all images but those of its test split. An
     :class:`ImageSet` counts as it is.
 
+    Args:
+        classifier: The one to calibrate.
+        data: The set, its name or path.
+        reporter: Told of progress.
+        reading: What is asked of files, see :class:`nescio.data.Reading`.
+        grouping: Which images belong together; ``None`` for what the classifier knows of that.
+
     Raises:
-        DataError: The model was trained on some of them, they have classes that the model does
-            not know, or no image is left.
+        DataError: The model was trained on some of them, or on others of their groups, they have
+            classes that the model does not know, or no image is left.
         UsageError: It is a shifted set.
     """
     if not isinstance(data, ImageSet):
         dataset = _as_dataset(classifier, data, reporter, reading=reading)
         dataset.require_unshifted()
-        record = classifier.record
-        if dataset.train.fingerprint() == record.fingerprint:
-            return _match_classes(classifier, _parts(classifier, dataset).calibration)
+        dataset = with_groups(classifier, dataset, grouping, reporter)
+        if dataset.train.fingerprint() == classifier.record.fingerprint:
+            splits = _parts(classifier, dataset)
+            check_calibration(classifier, splits.calibration, splits)
+            return _match_classes(classifier, splits.calibration)
         data = dataset.train
         if dataset.validation is not None:  # what the set itself holds out for this
             data = data.subset(dataset.validation.nonzero().flatten())
@@ -185,6 +223,7 @@ def calibration_set(
             f"(the first is {data.image_name(first)}); thresholds set from them would promise "
             "what does not hold. Leave them out"
         )
+    check_calibration(classifier, data, None)
     return _match_classes(classifier, data)
 
 
@@ -272,12 +311,14 @@ def _parts(classifier: Classifier, dataset: Dataset) -> Splits:
     record = classifier.record
     if record.parts is not None:
         return split_by(dataset, record.parts)
-    return split(
-        dataset,
+    # It did not know of groups, whatever is known of them by now.
+    splits = split(
+        replace(dataset, train=replace(dataset.train, groups=None)),
         seed=record.seed,
         calibration=classifier.recipe.calibration,
         test=record.test_fraction,
     )
+    return split_by(dataset, parts_of(splits))
 
 
 def _unseen(classifier: Classifier, images: ImageSet, reporter: Reporter) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_error, print_result
-from nescio.cli.options import Common, FileOptions, PromiseOptions
+from nescio.cli.options import Common, FileOptions, GroupOptions, PromiseOptions
 from nescio.cli.sources import read_as
 from nescio.files import check_writable
 
@@ -21,6 +21,7 @@ def calibrate(
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     network: str | None = None,
     files: FileOptions = FileOptions(),  # noqa: B008 - frozen
+    groups: GroupOptions = GroupOptions(),  # noqa: B008 - frozen
     promises: PromiseOptions = PromiseOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
@@ -40,13 +41,15 @@ def calibrate(
     """
     check_writable(out)
     from nescio.classifier import Promises, calibrate_classifier, calibration_set, load_model
+    from nescio.data import Grouping
     from nescio.prediction import check_samples
 
     promised = Promises(**asdict(promises))
+    grouping = Grouping.of(groups.group_by, groups.groups)
     check_samples(common.samples)
     reporter = make_reporter(quiet=common.quiet)
     classifier = load_model(model, network, device=common.device, precision=common.precision)
-    images = calibration_set(classifier, data, reporter, reading=read_as(files))
+    images = calibration_set(classifier, data, reporter, reading=read_as(files), grouping=grouping)
     calibrated = calibrate_classifier(
         classifier, images, promised, samples=common.samples, reporter=reporter
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_result
-from nescio.cli.options import Common, FileOptions, RiskOptions, StudyOptions
+from nescio.cli.options import Common, FileOptions, GroupOptions, RiskOptions, StudyOptions
 from nescio.cli.sources import read_as
 from nescio.cli.tables import print_study
 from nescio.errors import UsageError
@@ -35,6 +35,7 @@ def evaluate(
     report: Path | None = None,
     network: str | None = None,
     files: FileOptions = FileOptions(),  # noqa: B008 - frozen
+    groups: GroupOptions = GroupOptions(),  # noqa: B008 - frozen
     more: StudyOptions = StudyOptions(),  # noqa: B008 - frozen
     risk: RiskOptions = RiskOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
@@ -72,8 +73,10 @@ def evaluate(
         judge,
         shifted_sets,
     )
+    from nescio.data import Grouping
     from nescio.evaluation import results_json, write_study
 
+    grouping = Grouping.of(groups.group_by, groups.groups)
     corruptions = choose_corruptions(more.corruptions)
     reporter = make_reporter(quiet=common.quiet)
     classifier, first = open_model(
@@ -81,9 +84,14 @@ def evaluate(
     )
     reading = read_as(files)
     if more.unknown_classes == "unfamiliar":
-        test, unknown = familiar_and_unknown(classifier, data, reporter, reading=reading)
+        test, unknown = familiar_and_unknown(
+            classifier, data, reporter, reading=reading, grouping=grouping
+        )
     else:
-        test, unknown = familiar_set(classifier, data, reporter, reading=reading), None
+        test, unknown = (
+            familiar_set(classifier, data, reporter, reading=reading, grouping=grouping),
+            None,
+        )
     strange: list[ImageSet | str] = [*([] if unknown is None else [unknown]), *ood]
     judgement = judge(
         classifier,
@@ -97,7 +105,14 @@ def evaluate(
         reporter=reporter,
     )
     command = _command(
-        [str(model), data], ood, rule, more, common, risk=risk, skip=files.skip_unreadable
+        [str(model), data],
+        ood,
+        rule,
+        more,
+        common,
+        risk=risk,
+        groups=groups,
+        skip=files.skip_unreadable,
     )
     study = complete_study(
         classifier,
@@ -131,6 +146,7 @@ def _command(
     common: Common,
     *,
     risk: RiskOptions,
+    groups: GroupOptions,
     skip: bool,
 ) -> str:
     """What finds the same figures again."""
@@ -140,7 +156,7 @@ def _command(
     if more.corruptions is not None:
         words += ["--corruptions", more.corruptions]
         words += ["--corruption-images", str(more.corruption_images)]
-    for name, value in asdict(risk).items():
+    for name, value in (asdict(risk) | asdict(groups)).items():
         words += [f"--{name.replace('_', '-')}", str(value)] * (value is not None)
     words += ["--unknown-classes", "unfamiliar"] * (more.unknown_classes == "unfamiliar")
     words += ["--skip-unreadable"] * skip

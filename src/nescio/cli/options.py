@@ -83,6 +83,22 @@ class FileOptions:
     is shuffled; at least as many as there are images is a whole shuffle. It takes no memory."""
 
 
+@Parameter(name="*", group="Groups")
+@dataclass(frozen=True)
+class GroupOptions:
+    """Which images belong together: frames of a film, pictures of one patient or one object.
+
+    They stay in one part of every split: training, calibration or test.
+    """
+
+    group_by: str | None = None
+    """A regular expression that finds an image's group in its path below DATA, such as
+    'patient(\\d+)': what its parentheses match, or all that it matches."""
+
+    groups: Path | None = None
+    """Instead, a CSV file, image,group; paths in it are relative to DATA."""
+
+
 @Parameter(name="*", group="Checkpoints")
 @dataclass(frozen=True)
 class CheckpointOptions:

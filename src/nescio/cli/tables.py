@@ -30,10 +30,9 @@ MOST_CLASSES = 20
 def print_promises(rows: Sequence[PromiseRow]) -> None:
     """Which error rates could be promised, and what each costs."""
     rule = rows[0].rule
-    images = f"{rule.calibrated_on.images:,} calibration images"
     print_table(
         f"what --max-risk could promise, with {100 * rule.confidence:g} % confidence each",
-        ("errors at most", f"refused of {images}", "wrong of those tested"),
+        ("errors at most", f"refused of {rule.calibrated_on.counted}", "wrong of those tested"),
         [_promise(row) for row in rows],
     )
     print_result("Each row is a promise by itself: name an error rate before you look at them.")

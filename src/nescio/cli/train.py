@@ -15,6 +15,7 @@ from nescio.cli.options import (
     CheckpointOptions,
     Common,
     FileOptions,
+    GroupOptions,
     ImageOptions,
     NetworkOptions,
     PromiseOptions,
@@ -66,6 +67,7 @@ def train(
     backbone: NetworkOptions = NetworkOptions(),  # noqa: B008 - frozen
     images: ImageOptions = ImageOptions(),  # noqa: B008 - frozen
     files: FileOptions = FileOptions(),  # noqa: B008 - frozen
+    groups: GroupOptions = GroupOptions(),  # noqa: B008 - frozen
     promises: PromiseOptions = PromiseOptions(),  # noqa: B008 - frozen
     checkpoints: CheckpointOptions = CheckpointOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
@@ -201,6 +203,7 @@ def train(
             reading=reading,
             split_file=split,
             write_split_to=write_split,
+            **asdict(groups),
             samples=common.samples,
             seed=common.seed or 0,
             device=common.device,

@@ -6,7 +6,8 @@ Read in this order: :mod:`rows`, :mod:`ahead`, :mod:`class_numbers`, :mod:`image
 :mod:`layout`, :mod:`folders`, :mod:`shards`,
 :mod:`parquet`, :mod:`synthetic`,
 :mod:`patterns`, :mod:`outlines`, :mod:`shapes`, :mod:`corruptions`, :mod:`shifts`,
-:mod:`download`, :mod:`named`, :mod:`split`, :mod:`table`, :mod:`splitfile`, :mod:`duplicates`,
+:mod:`download`, :mod:`named`, :mod:`groups`, :mod:`split`, :mod:`table`, :mod:`splitfile`,
+:mod:`grouping`, :mod:`duplicates`,
 :mod:`load`, :mod:`labels`.
 """
 
@@ -17,6 +18,14 @@ from nescio.data.corruptions import CORRUPTIONS
 from nescio.data.duplicates import tell_duplicates
 from nescio.data.encoded import Failure, ReadResult, read_images
 from nescio.data.features import FeatureSet
+from nescio.data.grouping import (
+    Grouping,
+    describe_groups,
+    group_extra,
+    group_images,
+    tell_groups,
+)
+from nescio.data.groups import count_groups, of_groups, one_of_each
 from nescio.data.images import Dataset, ImageSet, Preprocessing, images_at_once, to_float
 from nescio.data.labels import read_labels
 from nescio.data.load import NAMES, all_images, as_asked, load
@@ -50,6 +59,7 @@ __all__ = [
     "Decoding",
     "Failure",
     "FeatureSet",
+    "Grouping",
     "ImageSet",
     "MixedShapes",
     "Preprocessing",
@@ -67,8 +77,12 @@ __all__ = [
     "checkerboard",
     "choose_preprocessing",
     "constant",
+    "count_groups",
     "decode_image",
+    "describe_groups",
     "digits",
+    "group_extra",
+    "group_images",
     "images_at_once",
     "join_extra",
     "letters",
@@ -79,6 +93,8 @@ __all__ = [
     "noise",
     "novel_shapes",
     "number_array",
+    "of_groups",
+    "one_of_each",
     "parse_augmentation",
     "parse_shift",
     "parse_size",
@@ -101,6 +117,7 @@ __all__ = [
     "suitable_augmentation",
     "take",
     "tell_duplicates",
+    "tell_groups",
     "to_float",
     "write_split",
 ]

@@ -125,6 +125,8 @@ class ImageSet:
         names: One name for each image (a path, or ``set[17]``).
         fit: How images of another size were brought to this one, see :class:`Preprocessing`.
         decoding: How they were decoded, likewise.
+        groups: ``(N,)`` int64, equal for images that belong together, such as frames of one film
+            (:mod:`nescio.data.groups`); ``None`` where each stands for itself.
 
     Raises:
         DataError: The images are none, a class name comes twice, the labels are no indices into
@@ -138,6 +140,7 @@ class ImageSet:
     names: tuple[str, ...] = ()
     fit: Fit = "pad"
     decoding: Decoding = DEFAULT
+    groups: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_images(self.name, self.images)
@@ -148,6 +151,11 @@ class ImageSet:
             self._check_labels(labels)
         if self.names and len(self.names) != len(self):
             raise DataError(f"{self.name}: {len(self.names)} names for {len(self)} images")
+        if self.groups is not None and self.groups.shape != (len(self),):
+            raise DataError(
+                f"{self.name}: {len(self)} images need {len(self)} groups, got shape "
+                f"{tuple(self.groups.shape)}"
+            )
 
     def _check_labels(self, labels: Tensor) -> None:
         if labels.shape != (len(self),):
@@ -183,6 +191,7 @@ class ImageSet:
             images=take(self.images, indices),
             labels=None if self.labels is None else self.labels[indices],
             names=tuple(self.image_name(i) for i in indices.tolist()),
+            groups=None if self.groups is None else self.groups[indices],
         )
 
     def require_labels(self) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nescio.data.groups import deal_groups, of_groups
 from nescio.data.images import Dataset, ImageSet
 from nescio.data.rows import join
 from nescio.errors import DataError
@@ -44,6 +45,8 @@ class Splits:
 def split(dataset: Dataset, *, seed: int = 0, calibration: float, test: float) -> Splits:
     """Leave out a share of every class for calibration, and for test where none is given.
 
+    Where it is known which images belong together, these are shares of each class's groups.
+
     Args:
         dataset: Labelled; its own test split is used as it is, and so are the images that it
             holds out for validation: for calibration.
@@ -52,11 +55,13 @@ def split(dataset: Dataset, *, seed: int = 0, calibration: float, test: float) -
         test: The share of all images to leave out for test.
 
     Raises:
-        DataError: A class has too few images for each part to get one.
+        DataError: A class has too few images, or groups, for each part to get one.
     """
     labels = dataset.train.require_labels().numpy()
     generator = numpy_generator(seed, Stream.SPLIT)
     test = 0.0 if dataset.test is not None else test
+    if dataset.train.groups is not None:
+        return split_by(dataset, _dealt(dataset, calibration, test, generator))
     parts: dict[str, list[np.ndarray[tuple[int], np.dtype[np.int64]]]]
     parts = {"train": [], "calibration": [], "test": []}
     held = np.zeros(len(labels), bool)
@@ -107,6 +112,19 @@ def split_by(dataset: Dataset, parts: Tensor) -> Splits:
     return _splits(dataset, index)
 
 
+def _dealt(
+    dataset: Dataset, calibration: float, test: float, generator: np.random.Generator
+) -> Tensor:
+    """The part of each image, ``(N,)`` uint8, where whole groups are dealt."""
+    parts = torch.full((len(dataset.train),), PARTS.index("calibration"), dtype=torch.uint8)
+    free = torch.ones(len(parts), dtype=torch.bool)
+    if dataset.validation is not None:
+        free, calibration = ~dataset.validation, 0.0
+    rest = dataset.train.subset(free.nonzero().flatten())
+    parts[free] = deal_groups(dataset.name, rest, (calibration, test), generator)
+    return parts
+
+
 def parts_of(splits: Splits) -> Tensor:
     """What :func:`split_by` makes the same splits from: ``(N,)`` uint8."""
     index = (splits.train_indices, splits.calibration_indices, splits.test_indices)
@@ -135,7 +153,7 @@ def join_extra(
 
     The calibration part stays a sample of the data set: what is promised from it holds for images
     like those, whatever else was trained on. So an image that is there, or in the test part,
-    is left out of training.
+    is left out of training, and so is one of a group of such images.
 
     Args:
         splits: Of the data set.
@@ -158,10 +176,12 @@ def join_extra(
     known = torch.isin(theirs, train.hashes())
     held_out = torch.cat([splits.calibration.hashes(), splits.test.hashes()])
     held = torch.isin(theirs, held_out)
+    grouped = of_groups(extra, [splits.calibration, splits.test])
     _check_labels(train, extra, known)
     reasons = {
         f"held out of training in {train.name}, for calibration or test,": held,
-        f"trained on in {train.name} anyway,": known & ~held,
+        f"of groups that are held out of training in {train.name}": grouped & ~held,
+        f"trained on in {train.name} anyway,": known & ~held & ~grouped,
     }
     for why, left_out in reasons.items():
         if bool(left_out.any()):
@@ -170,7 +190,7 @@ def join_extra(
                 f"{extra.name}: {int(left_out.sum())} of {len(extra)} images are {why} and are "
                 f"left out (the first is {first})"
             )
-    new = extra.subset((~(known | held)).nonzero().flatten())
+    new = extra.subset((~(known | held | grouped)).nonzero().flatten())
     if not len(new):
         raise DataError(
             f"{extra.name}: all its {len(extra)} images are among those of {train.name}"
@@ -180,8 +200,15 @@ def join_extra(
         images=join(train.images, new.images),
         labels=torch.cat([train.require_labels(), new.require_labels()]),
         names=tuple(images.image_name(i) for images in (train, new) for i in range(len(images))),
+        groups=_join_groups(train, new),
     )
     return replace(splits, train=joined), new
+
+
+def _join_groups(first: ImageSet, second: ImageSet) -> Tensor | None:
+    if first.groups is None or second.groups is None:
+        return None
+    return torch.cat([first.groups, second.groups])
 
 
 def _check_labels(train: ImageSet, extra: ImageSet, known: Tensor) -> None:

@@ -61,7 +61,7 @@ def read_split(path: Path, dataset: Dataset) -> tuple[Splits, Tensor]:
             raise DataError(f"{where}: {dataset.name} has no image {image!r}; take the line out")
     left = (parts == len(PARTS)).nonzero().flatten()
     if len(left):
-        first = _key(dataset.train, int(left[0]), dataset.root)
+        first = image_key(dataset.train, int(left[0]), dataset.root)
         raise DataError(
             f"{path}: {len(left)} images of {dataset.name} are not in it (the first is {first}); "
             "give each a line with its part"
@@ -87,10 +87,10 @@ def render_split(dataset: Dataset, splits: Splits) -> str:
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(HEADER)
     for i in range(len(dataset.train)):
-        writer.writerow((_key(dataset.train, i, dataset.root), part_of.get(i, "test")))
+        writer.writerow((image_key(dataset.train, i, dataset.root), part_of.get(i, "test")))
     for i in range(0 if dataset.test is None else len(dataset.test)):
         assert dataset.test is not None  # noqa: S101 - it has images
-        writer.writerow((_key(dataset.test, i, dataset.root), "test"))
+        writer.writerow((image_key(dataset.test, i, dataset.root), "test"))
     return written.getvalue()
 
 
@@ -109,11 +109,11 @@ def _require_part(where: str, image: str, part: str, allowed: tuple[str, ...], w
 
 
 def _places(images: ImageSet, root: str) -> Mapping[str, int]:
-    return {_key(images, i, root): i for i in range(len(images))}
+    return {image_key(images, i, root): i for i in range(len(images))}
 
 
-def _key(images: ImageSet, index: int, root: str) -> str:
-    """What an image is called on every machine."""
+def image_key(images: ImageSet, index: int, root: str) -> str:
+    """What an image is called on every machine: its path below ``root``, or its name."""
     name = images.image_name(index)
     if not root:
         return name

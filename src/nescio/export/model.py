@@ -24,7 +24,7 @@ from nescio.export.search import count_below
 from nescio.prediction import check_samples
 from nescio.randomness import Stream, generator
 from nescio.refusal import CalibratedRule, Reason, Rule
-from nescio.refusal.wording import ASSUMPTION
+from nescio.refusal.wording import assumption
 
 MOST_BYTES = 2**31 - 2**20
 """An ONNX file is one protobuf message, which ends at 2 GiB; some of it is not weights."""
@@ -210,7 +210,7 @@ def _finite(graph: Graph, logits: Value) -> Value:
 
 def _properties(classifier: Classifier, rule: Rule, draw: Draw) -> Mapping[str, str]:
     """What is told in the file; lists and objects as JSON."""
-    calibrated = isinstance(rule, CalibratedRule)
+    unbound = "none; this rule was not calibrated"
     known = classifier.familiarity if rule.needs_evidence else None
     described = rule.describe()
     return {
@@ -221,7 +221,7 @@ def _properties(classifier: Classifier, rule: Rule, draw: Draw) -> Mapping[str, 
         f"brought to {classifier.preprocessing} in the graph",
         "rule": described,
         "rule_json": json.dumps(rule.to_json(), ensure_ascii=False),
-        "promise": ASSUMPTION if calibrated else "none; this rule was not calibrated",
+        "promise": assumption(rule) if isinstance(rule, CalibratedRule) else unbound,
         "samples": str(draw.samples),
         "seed": str(draw.seed),
         "nescio": version("nescio"),

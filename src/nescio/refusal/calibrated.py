@@ -21,7 +21,7 @@ from nescio.refusal.scores import (
     stage_weights,
 )
 from nescio.refusal.sequential import mean_is_settled
-from nescio.refusal.wording import ASSUMPTION, describe
+from nescio.refusal.wording import assumption, describe
 
 DOUBT = "error_probability"
 """The score of ambiguity. On held-out training images none of those in
@@ -35,13 +35,15 @@ class CalibratedOn:
 
     Attributes:
         data: The name of the set that the images came from.
-        images: How many.
-        fingerprint: SHA-256 of the images and their labels.
+        images: How many; of groups that belong together one of each.
+        fingerprint: SHA-256 of the images and their labels, of groups of all of theirs.
         posterior: SHA-256 of the posterior and of the familiarity model.
         samples: How many networks were drawn, all for every image.
         seed: Of those networks.
         precision: Of the products in them.
         temperature: By which logits were divided.
+        grouped: Whether each image stands for a group, so that promises hold for images of new
+            groups, each group counting alike.
     """
 
     data: str
@@ -52,6 +54,12 @@ class CalibratedOn:
     seed: int
     precision: str
     temperature: float = 1.0
+    grouped: bool = False
+
+    @property
+    def counted(self) -> str:
+        """What was counted, for a person: ``600 calibration images``, or ``groups``."""
+        return f"{self.images:,} calibration {'groups' if self.grouped else 'images'}"
 
 
 @dataclass(frozen=True)
@@ -198,7 +206,7 @@ class CalibratedRule:
             "frontier": None if self.frontier is None else _frontier_to_json(self.frontier),
             "accepted": list(self.accepted),
             "errors": list(self.errors),
-            "assumption": ASSUMPTION,
+            "assumption": assumption(self),
         }
 
     @staticmethod

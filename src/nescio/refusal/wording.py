@@ -15,19 +15,30 @@ ASSUMPTION = (
     "refused is measured, not promised."
 )
 
+GROUPED = (
+    "Promises hold for an image drawn from a new group, each group counting alike, where new "
+    "groups are exchangeable with the calibration groups, of each of which one image counts; that "
+    "others are refused is measured, not promised."
+)
+
+
+def assumption(rule: CalibratedRule) -> str:
+    """Behind the promises of a rule."""
+    return GROUPED if rule.calibrated_on.grouped else ASSUMPTION
+
 
 def describe(rule: CalibratedRule) -> str:
     """The rule, its promises and the assumption behind them."""
     if rule.frontier is not None:
-        return " ".join([_budget(rule), ASSUMPTION])
-    return " ".join([_familiarity(rule), _ambiguity(rule), ASSUMPTION])
+        return " ".join([_budget(rule), assumption(rule)])
+    return " ".join([_familiarity(rule), _ambiguity(rule), assumption(rule)])
 
 
 def _budget(rule: CalibratedRule) -> str:
     half = percent(rule.max_refusal / 2)
     return (
         "An image is refused as unfamiliar when, judged by all stages of the network, it is "
-        f"stranger than all but {half} of its {rule.calibrated_on.images:,} calibration images; "
+        f"stranger than all but {half} of its {rule.calibrated_on.counted}; "
         "and else when its unfamiliarity and the doubt about its class are together rarer than "
         "they allow, with the rarer of the two as the reason. In all that refuses at most "
         f"{percent(rule.max_refusal)} of familiar images, on average over calibrations. No error "
@@ -36,16 +47,16 @@ def _budget(rule: CalibratedRule) -> str:
 
 
 def _familiarity(rule: CalibratedRule) -> str:
-    share, images = percent(rule.max_refusal), f"{rule.calibrated_on.images:,}"
+    share, counted = percent(rule.max_refusal), rule.calibrated_on.counted
     if not rule.familiarity_gate:
         return (
-            f"Nothing is refused as unfamiliar: {images} calibration images are too few to "
+            f"Nothing is refused as unfamiliar: {counted} are too few to "
             f"promise at most {share} of familiar images."
         )
     whose = "of the familiar images of each class" if rule.per_class else "of familiar images"
     return (
         "An image is refused as unfamiliar when, judged by all stages of the network, it is "
-        f"stranger than its {images} calibration images allow; that gate refuses at most "
+        f"stranger than its {counted} allow; that gate refuses at most "
         f"{share} {whose}, on average over calibrations."
     )
 
@@ -70,10 +81,11 @@ def _ambiguity(rule: CalibratedRule) -> str:
             f"Of familiar images answered with any one class at most {risk} are wrong, with "
             f"{confidence} confidence for all classes at once{rest if silent else ''}."
         )
+    units = "groups" if rule.calibrated_on.grouped else "images"
     bound = risk_bound(rule.errors[0], rule.accepted[0], rule.confidence)
     return (
         f"Of familiar images that are answered at most {risk} are wrong, with {confidence} "
-        f"confidence: of {rule.accepted[0]:,} calibration images accepted {rule.errors[0]} "
+        f"confidence: of {rule.accepted[0]:,} calibration {units} accepted {rule.errors[0]} "
         f"were wrong, which bounds the error rate by {100 * bound:.2g} %."
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nescio.evaluation.study import ModelCard, StudiedRule, Study
-from nescio.refusal.wording import ASSUMPTION
+from nescio.refusal.wording import ASSUMPTION, GROUPED
 from nescio.report.sections import decimals
 from nescio.report.words import listed, percent
 
@@ -45,7 +45,7 @@ def model(study: Study) -> dict[str, str]:
     """What the model is, and what it promises, by a word for each part."""
     card, rule = study.model, study.rules[0]
     calibrated = rule.record.get("kind") == "calibrated"
-    refusal = rule.text.removesuffix(ASSUMPTION).strip()
+    refusal = rule.text.removesuffix(ASSUMPTION).removesuffix(GROUPED).strip()
     return {
         "The network": _network(card, study),
         "An answer": f"What {study.samples} networks drawn from those distributions make of "
@@ -72,8 +72,13 @@ def _network(card: ModelCard, study: Study) -> str:
 
 
 def _promised(rule: StudiedRule) -> str:
-    return (
-        f"What is said of {'errors and ' if rule.record.get('max_risk') else ''}refusals above "
+    what = f"What is said of {'errors and ' if rule.record.get('max_risk') else ''}refusals above "
+    if rule.record["calibrated_on"].get("grouped"):
+        return what + (
+            "holds for an image of a new group, each group counting alike, where new groups are "
+            "exchangeable with the calibration groups, and for nothing else."
+        )
+    return what + (
         "holds for images that are exchangeable with the calibration images (drawn alike, in no "
         "order that matters), and for nothing else."
     )

@@ -15,12 +15,21 @@ from nescio.classifier import (
     CONFIDENCE,
     SAMPLES,
     Classifier,
+    GroupRecord,
     Promises,
     TrainingRecord,
     calibrate_classifier,
 )
 from nescio.classifier.fingerprint import posterior_digest
-from nescio.data import Dataset, ImageSet, Reading, Splits, split_fingerprint
+from nescio.data import (
+    Dataset,
+    Grouping,
+    ImageSet,
+    Reading,
+    Splits,
+    count_groups,
+    split_fingerprint,
+)
 from nescio.devices import choose_device, choose_precision, explain_memory
 from nescio.errors import (
     CalibrationError,
@@ -79,6 +88,8 @@ def fit(
     reading: Reading | None = None,
     split_file: str | Path | None = None,
     write_split_to: str | Path | None = None,
+    group_by: str | None = None,
+    groups: str | Path | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
     device: torch.device | str = "auto",
@@ -131,6 +142,11 @@ def fit(
         split_file: A CSV file that says which image is for training, calibration or test, see
             :func:`nescio.data.read_split`; ``None`` to split by ``seed``.
         write_split_to: Write the split to such a file.
+        group_by: A regular expression that finds in an image's name which group it belongs to, such
+            as the film that it is a frame of, see :class:`nescio.data.Grouping`. Images of one
+            group stay in one part of the split, and what is guaranteed holds for images of new
+            groups. Data may also bring :attr:`nescio.data.ImageSet.groups` themselves.
+        groups: Instead, a CSV file, ``image,group``.
         samples: How many networks are drawn for calibration.
         seed: Of the splits, the fit and the predictions.
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a device.
@@ -181,6 +197,7 @@ def fit(
                 write_split_to=None
                 if ranks.rank or write_split_to is None
                 else Path(write_split_to),
+                grouping=Grouping.of(group_by, groups),
                 seed=seed,
             )
             kept = _checkpoints(checkpoint, resume=resume)
@@ -271,7 +288,14 @@ def _classifier(
     fixed = split_fingerprint(ready.dataset, ready.splits) if by_file else ""
     names = {} if by_file else ready.dataset.part_names
     record = _record(ready, fitted, asked.seed)
-    record = replace(record, parts=ready.parts, split_fingerprint=fixed, part_names=names)
+    record = replace(
+        record,
+        parts=ready.parts,
+        split_fingerprint=fixed,
+        part_names=names,
+        groups=ready.dataset.train.groups,
+        grouped=_group_record(ready, asked.grouping),
+    )
     if ready.loaded is not None:
         record = replace(
             record, weights=ready.loaded.file, weights_fingerprint=ready.loaded.fingerprint
@@ -366,6 +390,18 @@ def _record(ready: Ready, fitted: Fit, seed: int) -> TrainingRecord:
         seen=torch.cat([splits.train.hashes(), splits.calibration.hashes()]),
         extra_images=0 if extra is None else len(extra),
         extra_fingerprint="" if extra is None else extra.fingerprint(),
+    )
+
+
+def _group_record(ready: Ready, grouping: Grouping | None) -> GroupRecord | None:
+    if ready.dataset.train.groups is None:
+        return None
+    return GroupRecord(
+        count=count_groups(ready.dataset.train),
+        calibration=count_groups(ready.splits.calibration),
+        pattern=None if grouping is None else grouping.pattern,
+        file="" if grouping is None or grouping.file is None else grouping.file.name,
+        fingerprint="" if grouping is None else grouping.fingerprint(),
     )
 
 

@@ -14,10 +14,14 @@ from nescio.data import (
     PARTS,
     Colour,
     Dataset,
+    Grouping,
     ImageSet,
     Reading,
     Splits,
     as_asked,
+    count_groups,
+    group_extra,
+    group_images,
     join_extra,
     load,
     parts_of,
@@ -26,6 +30,7 @@ from nescio.data import (
     split,
     suitable_augmentation,
     tell_duplicates,
+    tell_groups,
     write_split,
 )
 from nescio.errors import DataError, UsageError
@@ -52,6 +57,7 @@ class Asked:
     normalise: str
     split_file: str | Path | None
     write_split_to: Path | None
+    grouping: Grouping | None
     seed: int
 
 
@@ -63,7 +69,7 @@ class Ready:
         dataset: The data set.
         fingerprint: Of its training images.
         splits: Its parts, extra images among those to train on.
-        parts: For each image the part that a file or the folders fixed it to, if they did.
+        parts: For each image its part, where a file, the folders or groups decided it.
         joined: The extra images.
         test_fraction: The share left out for test.
         recipe: With what ``auto`` stands for.
@@ -101,14 +107,16 @@ def prepare(asked: Asked, reporter: Reporter) -> Ready:
     source.check(freeze=recipe.freeze)
     dataset = _as_dataset(asked.data, source, reading, asked.seed, reporter)
     dataset.require_unshifted()
+    dataset = group_images(dataset, asked.grouping, reporter)
     test_fraction = asked.test if dataset.test is None and asked.split_file is None else 0.0
     splits, parts = _split(dataset, recipe, test_fraction, asked.split_file, asked.seed)
     _tell_parts(dataset, splits, recipe.calibration, asked.split_file, reporter)
     if asked.write_split_to is not None:
         write_split(asked.write_split_to, dataset, splits)
+    tell_groups(dataset.name, splits, reporter)
     tell_duplicates(dataset.name, splits, reporter)
     tell_imbalance(splits.train, recipe.balance, reporter)
-    splits, joined = _with_extra(splits, asked.extra, reporter)
+    splits, joined = _with_extra(splits, asked, dataset.root, reporter)
     spec = source.spec(splits.train.preprocessing.shape, len(dataset.classes))
     recipe = _with_augmentation(recipe, dataset.name, splits.train)
     calibrates = _calibrates(dataset, splits, recipe, asked.promises)
@@ -152,11 +160,12 @@ def _as_dataset(
 def _split(
     dataset: Dataset, recipe: Recipe, test: float, file: str | Path | None, seed: int
 ) -> tuple[Splits, Tensor | None]:
-    """The splits, and for each image the part that a file or the folders fixed it to, if any."""
+    """The splits, and for each image its part, where a file, the folders or groups decided it."""
     if file is not None:
         return read_split(Path(file), dataset)
     splits = split(dataset, seed=seed, calibration=recipe.calibration, test=test)
-    return splits, None if dataset.validation is None else parts_of(splits)
+    by_seed = dataset.validation is None and dataset.train.groups is None
+    return splits, None if by_seed else parts_of(splits)
 
 
 def _tell_parts(
@@ -183,7 +192,9 @@ def _tell_parts(
 def _calibrates(dataset: Dataset, splits: Splits, recipe: Recipe, promises: Promises) -> bool:
     """Whether there are calibration images; they must be enough for what is promised."""
     if len(splits.calibration) > 0:
-        promises.check_images(len(splits.calibration), len(dataset.classes))
+        grouped = splits.calibration.groups is not None
+        units = count_groups(splits.calibration)
+        promises.check_images(units, len(dataset.classes), grouped=grouped)
         return True
     if recipe.rule == "calibrated" or promises.max_risk is not None:
         raise DataError(
@@ -204,14 +215,17 @@ def _with_augmentation(recipe: Recipe, data: str, train: ImageSet) -> Recipe:
 
 
 def _with_extra(
-    splits: Splits, extra: ImageSet | str | Path | None, reporter: Reporter
+    splits: Splits, asked: Asked, root: str, reporter: Reporter
 ) -> tuple[Splits, ImageSet | None]:
     """The splits with the extra images in the training part, and those images."""
+    extra = asked.extra
     if extra is None:
         return splits, None
     if not isinstance(extra, ImageSet):
         train = splits.train
         extra = read_labels(Path(extra), train.classes, train.preprocessing, reporter)
+    if asked.grouping is not None:
+        extra = group_extra(extra, root, asked.grouping, reporter)
     return join_extra(splits, extra, reporter)
 
 
