@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from tests_support import QUICK, SEED, made_once, stripes
+from made_models import made_classifier
+from tests_support import made_once, stripes
 
 import nescio
 from nescio.data import Dataset
@@ -35,11 +36,10 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model_file(data: Dataset, shared_folder: Path) -> Path:
-    def train(path: Path) -> None:
-        options = {"recipe": QUICK, "max_refusal": 0.05, "samples": 20, "seed": SEED}
-        nescio.fit("mlp", data, **options).save(path)
-
-    return made_once(shared_folder / "stripes.nescio", train)
+    """A calibrated classifier of stripes; its weights are no training's, see ``made_models``."""
+    return made_once(
+        shared_folder / "stripes.nescio", lambda path: made_classifier(data).save(path)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from tests_support import QUICK, QUICK_ARTICLE, calibrated_rule, small_network, stripes
+from tests_support import QUICK, QUICK_ARTICLE, SEED, calibrated_rule, small_network, stripes
 from torch import nn
 
 import nescio
@@ -20,7 +20,8 @@ from nescio.data.shifts import shift_dataset
 from nescio.errors import ArchitectureError, DataError, ModelFileError, RuleError, UsageError
 
 
-def test_it_learns_and_refuses(classifier: nescio.Classifier, data: Dataset) -> None:
+def test_it_learns_and_refuses(data: Dataset) -> None:
+    classifier = nescio.fit("mlp", data, recipe=QUICK, max_refusal=0.05, samples=20, seed=SEED)
     result = classifier.evaluate(data, ood=["noise:200"], samples=20)
     assert result.data == "stripes"
     assert result.n == 150
