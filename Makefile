@@ -9,16 +9,19 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= logical
 PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test test-slow check format lint types layers coverage reproduce bench ways quality docs docs-serve notebooks clean help
+.PHONY: demo test test-processors test-slow check format lint types layers coverage reproduce bench ways quality docs docs-serve notebooks clean help
 
 help: ## Show what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: $(STAMP) ## Train on digits, refuse noise and letters, write demo/report.html
 	$(BIN)/nescio demo --out demo
 
 test: $(STAMP) ## Run the fast tests
 	$(PYTEST) $(PARALLEL)
+
+test-processors: $(STAMP) ## Run the fast tests as other processors, threads and seeds would (20 minutes)
+	$(BIN)/python tests/support/try_processors.py
 
 test-slow: $(STAMP) ## Run the slow tests
 	$(PYTEST) $(PARALLEL) -m slow --timeout 900

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -26,6 +27,7 @@ from nescio.export import check as check_module
 from nescio.export.check import as_input, codes, codes_of, compare, made_images
 from nescio.export.model import build_model, choose_draw, serialise, start
 from nescio.inference import MeanField
+from nescio.refusal import CalibratedRule, Decisions
 
 CROSS = np.pad(np.full((1, SIDE, 2), 200, np.uint8), ((0, 0), (0, 0), (2, SIDE - 4)))
 
@@ -180,23 +182,50 @@ def test_what_decides_otherwise_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+class Saying:
+    """A session that says what it is given: of all images, in their order."""
+
+    def __init__(self, decisions: Decisions) -> None:
+        verdicts = decisions.verdicts
+        self.said = {
+            "accepted": decisions.accepted,
+            "label": verdicts.top,
+            "reason": torch.where(verdicts.unfamiliar, 2, 1),
+            "probability": decisions.probability,
+            "unfamiliarity": verdicts.unfamiliarity,
+        }
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name=name) for name in self.said]
+
+    def run(self, _: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [value[: len(inputs["images"])].numpy() for value in self.said.values()]
+
+
+@pytest.mark.parametrize(("apart", "explained"), [(2e-5, True), (0.1, False)])
 def test_a_difference_at_a_threshold_is_explained_by_rounding(
-    classifier: nescio.Classifier, session: object
+    classifier: nescio.Classifier, apart: float, explained: bool
 ) -> None:
     rule = classifier.calibrated
     assert rule is not None
-    images = stripes(60, 2)
-    theirs = run(session, images.images)["unfamiliarity"]
-    own = replace(classifier, precision="float32").decide(images, samples=20)
-    # A threshold between what both say of one image.
-    place = int((theirs - own.verdicts.unfamiliarity).abs().argmax())
-    between = sorted([float(theirs[place]), float(own.verdicts.unfamiliarity[place])])
-    assert between[0] < between[1]
-    moved = replace(rule, unfamiliar=(between[0],), frontier=None, doubtful=(1.0,))
-    draw = choose_draw(classifier, rule)
-    agreement = compare(session, classifier, moved, draw, [images])
-    near = [d for d in agreement.differences if d.image == images.image_name(place)]
-    assert all(d.rounding is not None and d.rounding <= 1e-4 for d in near)
+    images, float32 = stripes(61, 2), replace(classifier, precision="float32")
+
+    def at(threshold: float) -> CalibratedRule:
+        return replace(rule, unfamiliar=(threshold,), frontier=None, doubtful=(1.0,))
+
+    # On one side of the threshold here, on the other there: one image, if both are near.
+    unfamiliarity = float32.decide(images, samples=20).verdicts.unfamiliarity
+    threshold = float(unfamiliarity.median())
+    said = Saying(float32.decide(images, rule=at(threshold * (1 + apart / 2)), samples=20))
+    moved = at(threshold * (1 - apart / 2))
+    agreement = compare(said, classifier, moved, choose_draw(classifier, rule), [images])
+    names = {d.image: d.rounding for d in agreement.differences}
+    place = int((unfamiliarity - threshold).abs().argmin())
+    assert images.image_name(place) in names
+    far = [name for name, rounding in names.items() if rounding is None]
+    assert agreement.explained is explained is (not far)
+    if explained:
+        assert names[images.image_name(place)] <= 1e-4
 
 
 def test_made_images_have_the_models_colour_and_many_sizes() -> None:
