@@ -97,7 +97,7 @@ def test_a_range_is_named(tmp_path: Path) -> None:
 
 def test_without_a_range_what_is_not_sure_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "ct.tif", np.array([[-1000, 400]], np.int32))
-    with pytest.raises(UnreadableImage, match=r"ct\.tif: its values go from -1000 to 400"):
+    with pytest.raises(UnreadableImage, match=r"ct\.tif: its values \(int32, from -1000 to 400\)"):
         nescio.load(tmp_path, labelled=False, preprocessing=nescio.Preprocessing(1, 4, 4))
 
 

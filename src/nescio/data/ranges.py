@@ -45,7 +45,8 @@ def value_range_of(measures: Sequence[Measure]) -> ValueRange:
     if floating:
         usual: list[ValueRange] = [(0, 1), (-1, 1), (0, 255)]
     else:
-        usual = [(0, 2**bits - 1) for bits in DEPTHS]
+        told = {each.full for each in measures if each.full}
+        usual = [(0, most) for most in sorted({*told, *(2**bits - 1 for bits in DEPTHS)})]
     for least, most in usual:
         # Values that use little of a range tell nothing in 8 bits.
         if least <= low and high <= most and (not floating or high - low >= (most - least) / 4):

@@ -1,6 +1,8 @@
 """Decoding: an image file, whatever it holds, as pixels of 8 bits. It needs no PyTorch.
 
-Read in this order: :mod:`foreign`, :mod:`decoding`, :mod:`files`.
+Read in this order: :mod:`foreign`, :mod:`decoding`, :mod:`exif`, :mod:`raster`, :mod:`png`,
+:mod:`jpeg`, :mod:`tags`, :mod:`tiff_chunks`, :mod:`tiff`, :mod:`pnm`, :mod:`plugin`, :mod:`shown`,
+:mod:`files`.
 """
 
 from nescio.decode.decoding import (
@@ -18,12 +20,15 @@ from nescio.decode.decoding import (
 from nescio.decode.files import (
     FORMATS,
     Look,
-    Measure,
-    Pixels,
+    decode_file,
     decode_image,
     look_at_image,
     measure_image,
+    open_image,
+    read_image,
 )
+from nescio.decode.raster import Opened, Pixels
+from nescio.decode.shown import Decoded, Measure, to_channels
 
 __all__ = [
     "COLOURS",
@@ -32,15 +37,21 @@ __all__ = [
     "MAX_PIXELS",
     "MOST_PIXELS",
     "OLDER",
+    "Decoded",
     "Decoding",
     "Look",
     "Measure",
+    "Opened",
     "Pixels",
     "ValueRange",
+    "decode_file",
     "decode_image",
     "look_at_image",
     "measure_image",
     "name_of",
+    "open_image",
     "parse_background",
     "parse_value_range",
+    "read_image",
+    "to_channels",
 ]

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from nescio.decode.decoding import DEFAULT, Decoding
-from nescio.errors import UnreadableImage
+from nescio.decode.foreign import PREFIX, kind_of
+from nescio.decode.jpeg import SIGNATURE as JPEG_SIGNATURE
+from nescio.decode.jpeg import Jpeg
+from nescio.decode.plugin import HAS_AVIF, Plugin
+from nescio.decode.png import SIGNATURE as PNG_SIGNATURE
+from nescio.decode.png import Png
+from nescio.decode.pnm import Pnm
+from nescio.decode.raster import Opened, Pixels, check_pixels
+from nescio.decode.shown import Decoded, Measure, finish, measure, to_channels
+from nescio.decode.tags import PREFIXES as TIFF_PREFIXES
+from nescio.decode.tiff import Tiff
+from nescio.errors import OutOfMemoryError, UnreadableImage
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""What Pillow may decode; a file cannot choose an exotic decoder."""
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *(("AVIF",) if HAS_AVIF else ()))
+"""What is decoded; AVIF where Pillow was built with it. Its first bytes decide what a file is."""
 
-ORIENTATION = 0x0112
-"""The EXIF tag; from 5 on an image lies on its side."""
-
-COLOURLESS = ("1", "L", "LA", "I", "F")
-"""Pillow's modes without colour, and all that begin with ``I;``."""
-
-TRANSPARENT = ("LA", "La", "RGBA", "RGBa", "PA")
-"""Pillow's modes with alpha."""
-
-Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+PNM = tuple(b"P%d" % kind for kind in range(1, 7))
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Look:
         height: As it will be shown, in pixels.
         width: Likewise.
         colour: Whether it may have colour.
-        deep: Whether its pixels have more than 8 bits, or may be negative or floats.
+        deep: Whether its samples have more than 8 bits, or may be negative or floats.
         transparent: Whether parts of it may be transparent.
     """
 
@@ -60,6 +59,7 @@ def decode_image(
 
     The EXIF orientation is applied, and of an animation the first frame counts. Palettes, CMYK,
     LAB and other colour spaces become RGB; what has no colour in it is grey, however it was stored.
+    What could be read in two ways is refused.
 
     Args:
         source: The file, or its content.
@@ -69,11 +69,41 @@ def decode_image(
 
     Raises:
         UnreadableImage: It cannot be decoded, is empty, or is absurdly large.
+        OutOfMemoryError: The memory does not hold it.
     """
-    name = name or str(source)
-    with _explained(name, decoding), Image.open(source, formats=formats) as image:
-        _check_size(image, decoding)
-        return _pixels(ImageOps.exif_transpose(image), decoding)
+    return decode_file(source, name, formats, decoding).pixels
+
+
+def decode_file(
+    source: Path | BinaryIO,
+    name: str = "",
+    formats: tuple[str, ...] = FORMATS,
+    decoding: Decoding = DEFAULT,
+) -> Decoded:
+    """As :func:`decode_image`, with what should be said of it."""
+    with open_image(source, name, formats, decoding) as opened:
+        return finish(opened, decoding)
+
+
+def read_image(
+    source: str | Path | BinaryIO, decoding: Decoding = DEFAULT, channels: int = 3
+) -> Pixels:
+    """Read one file as a model takes it, but for its size: ``(H, W, K)`` uint8.
+
+    A model's ``Decoding`` and ``K`` stand in the metadata of an exported ONNX file. With them this
+    gives the very pixels that ``nescio predict`` sees; the graph brings them to the model's size.
+
+    Args:
+        source: The file, or its content.
+        decoding: Of the model.
+        channels: 1 for grey, 3 for RGB.
+
+    Raises:
+        UnreadableImage: It cannot be decoded, is empty, or is absurdly large.
+        OutOfMemoryError: The memory does not hold it.
+    """
+    path = Path(source) if isinstance(source, str) else source
+    return to_channels(decode_image(path, decoding=decoding), channels)
 
 
 def look_at_image(
@@ -84,152 +114,121 @@ def look_at_image(
 ) -> Look:
     """What kind of image :func:`decode_image` will give.
 
-    Only the beginning of the file is read.
+    Headers alone are read, and nothing is decoded.
 
     Raises:
         UnreadableImage: It is no image, or absurdly large.
     """
-    name = name or str(source)
-    with _explained(name, decoding), Image.open(source, formats=formats) as image:
-        _check_size(image, decoding)
-        size = image.height, image.width
-        if isinstance(image, TiffImageFile):  # some versions of Pillow have turned it already
-            size = image.tag_v2[IMAGELENGTH], image.tag_v2[IMAGEWIDTH]
-        turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-        height, width = size[::-1] if turned else size
-        return Look(height, width, _has_colour(image), _is_deep(image), _is_transparent(image))
+    with open_image(source, name, formats, decoding) as opened:
+        facts = opened.facts
+        height, width = facts.shown
+        return Look(height, width, facts.colour, facts.deep, facts.transparent)
 
 
-@dataclass(frozen=True)
-class Measure:
-    """What a set's range and background are found from.
-
-    Attributes:
-        low: The least value of a deep image; 0 of others.
-        high: The largest.
-        floating: Whether they are floats.
-        ink: How bright the visible parts of an image are that is transparent elsewhere, 0 to 255;
-            ``None`` where nothing of it is transparent.
-    """
-
-    low: float = 0.0
-    high: float = 0.0
-    floating: bool = False
-    ink: float | None = None
-
-
-def measure_image(
-    source: Path | BinaryIO,
-    name: str = "",
-    decoding: Decoding = DEFAULT,
-) -> Measure:
+def measure_image(source: Path | BinaryIO, name: str = "", decoding: Decoding = DEFAULT) -> Measure:
     """Decode one file for its values as they are, and for how bright its visible parts are.
 
     Raises:
         UnreadableImage: It cannot be decoded.
+        OutOfMemoryError: The memory does not hold it.
     """
-    name = name or str(source)
-    with _explained(name, decoding), Image.open(source, formats=FORMATS) as image:
-        _check_size(image, decoding)
-        if _is_deep(image):
-            values = _values(image)
-            return Measure(float(values.min()), float(values.max()), image.mode == "F")
-        if not _is_transparent(image):
-            return Measure()
-        grey, alpha = (
-            np.asarray(band, np.float64) for band in image.convert("RGBA").convert("LA").split()
-        )
-        ink = (
-            float((grey * alpha).sum() / alpha.sum()) if alpha.any() and alpha.min() < 255 else None
-        )
-        return Measure(ink=ink)
+    with open_image(source, name, FORMATS, decoding) as opened:
+        return measure(opened)
 
 
 @contextmanager
-def _explained(name: str, decoding: Decoding) -> Iterator[None]:
-    """Every way in which Pillow fails, in one line."""
+def open_image(
+    source: Path | BinaryIO,
+    name: str = "",
+    formats: tuple[str, ...] = FORMATS,
+    decoding: Decoding = DEFAULT,
+) -> Iterator[Opened]:
+    """A file whose headers have been read; what fails within is told in one line.
+
+    Raises:
+        UnreadableImage: It is no image, or absurdly large, or fails while it is decoded.
+        OutOfMemoryError: The memory does not hold it.
+    """
+    name, bytes_needed = name or str(source), 0
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of images that are suspiciously large and refuses larger ones.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)
-            yield
+        with _file(source) as file:
+            opened = _open(file, formats, decoding)
+            check_pixels(opened.facts.counted, decoding.max_pixels)
+            bytes_needed = 4 * opened.facts.counted
+            yield opened
     except UnreadableImage as error:
         raise UnreadableImage(f"{name}: {error}") from None
     except FileNotFoundError:
         raise UnreadableImage(f"{name}: no such file") from None
-    except UnidentifiedImageError:
-        raise UnreadableImage(f"{name}: not an image, or its beginning is damaged") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise UnreadableImage(
-            f"{name}: it has more than the {decoding.max_pixels:,} pixels that are read, so make "
-            "it smaller"
-        ) from None
+    except MemoryError as error:
+        raise _out_of_memory(name) from error
     except Exception as error:
-        # Decoders fail on hostile files in many ways; each means the same to the user.
+        # Decoders fail on hostile files in many ways; each means the same to the user. One that was
+        # refused memory may say that pixels are broken.
+        if not _has_room(bytes_needed):
+            raise _out_of_memory(name) from error
         why = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableImage(f"{name}: not a readable image ({why})") from error
 
 
-def _check_size(image: Image.Image, decoding: Decoding) -> None:
-    """Pillow's own warning comes and goes where several threads set filters."""
-    if image.width * image.height > decoding.max_pixels:
-        raise Image.DecompressionBombError
+@contextmanager
+def _file(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            yield file
+    else:
+        yield source
 
 
-def _pixels(image: Image.Image, decoding: Decoding) -> Pixels:
-    if image.width == 0 or image.height == 0:
-        raise UnreadableImage("it has no pixels")
-    if _is_deep(image):
-        return _deep(image, decoding)
-    if _is_transparent(image):
-        under = Image.new("RGBA", image.size, (*decoding.background_rgb, 255))
-        image = Image.alpha_composite(under, image.convert("RGBA")).convert("RGB")
-    if image.mode == "LAB":
-        image = _lab_to_rgb(image)
-    pixels = np.asarray(image.convert("RGB" if _has_colour(image) else "L"), np.uint8)
-    if (
-        pixels.ndim == 3
-        and np.array_equal(pixels[..., 0], pixels[..., 1])
-        and np.array_equal(pixels[..., 1], pixels[..., 2])
+def _open(file: BinaryIO, formats: tuple[str, ...], decoding: Decoding) -> Opened:
+    file.seek(0)
+    start = file.read(16)
+    kind = _format_of(start)
+    if kind is None or kind not in formats:
+        start += file.read(PREFIX - len(start))
+        found = kind_of(start)
+        if found.picture and kind is not None:
+            taken = ", ".join(formats)
+            raise UnreadableImage(f"not an image that is taken here: {found.what}; take {taken}")
+        raise UnreadableImage(f"not an image that can be read: {found}")
+    if kind == "PNG":
+        return Png.open(file)
+    if kind == "JPEG":
+        return Jpeg.open(file)
+    if kind == "TIFF":
+        return Tiff.open(file)
+    return (Pnm.open(file) if kind == "PPM" else None) or Plugin.open(
+        file, kind, decoding.max_pixels
+    )
+
+
+def _format_of(start: bytes) -> str | None:
+    """By the first 16 bytes of a file."""
+    for kind, signatures in (
+        ("PNG", PNG_SIGNATURE),
+        ("JPEG", JPEG_SIGNATURE),
+        ("GIF", (b"GIF87a", b"GIF89a")),
+        ("BMP", b"BM"),
+        ("TIFF", tuple(TIFF_PREFIXES)),
     ):
-        return pixels[..., 0]
-    return pixels
+        if start.startswith(signatures):
+            return kind
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return "WEBP"
+    if start[4:12] in (b"ftypavif", b"ftypavis"):
+        return "AVIF"
+    return "PPM" if start.startswith(PNM) and start[2:3] in b" \t\r\n\v\f#" else None
 
 
-def _deep(image: Image.Image, decoding: Decoding) -> Pixels:
-    """Grey of more than 8 bits."""
-    values = _values(image)
-    low, high = decoding.value_range or ((0.0, 1.0) if image.mode == "F" else (0.0, 65535.0))
-    if decoding.value_range is None and (values.min() < low or values.max() > high):
-        raise UnreadableImage(
-            f"its values go from {values.min():g} to {values.max():g}, and nothing says which of "
-            "them is black and which white; save it as PNG or JPEG, or train with --value-range"
-        )
-    return np.clip(np.round((values - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
+def _has_room(count: int) -> bool:
+    try:
+        np.empty(count, np.uint8)
+    except MemoryError:
+        return False
+    return True
 
 
-def _values(image: Image.Image) -> np.ndarray[Any, np.dtype[np.float64]]:
-    values = np.asarray(image, np.float64)
-    if not np.isfinite(values).all():
-        raise UnreadableImage("some of its pixels are not numbers")
-    return values
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith("I") or image.mode == "F"
-
-
-def _is_transparent(image: Image.Image) -> bool:
-    return image.mode in TRANSPARENT or "transparency" in image.info
-
-
-def _lab_to_rgb(image: Image.Image) -> Image.Image:
-    lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
-    assert converted is not None  # noqa: S101 - only a conversion in place gives none
-    return converted
-
-
-def _has_colour(image: Image.Image) -> bool:
-    return image.mode not in COLOURLESS and not image.mode.startswith("I;")
+def _out_of_memory(name: str) -> OutOfMemoryError:
+    return OutOfMemoryError(
+        f"{name}: the memory does not hold it while it is decoded; free some, or make it smaller"
+    )

@@ -1,0 +1,275 @@
+"""JPEG: what pixels need is taken out of the file; the rest can do no harm.
+
+Segments are walked here, so that optional ones never decide whether pixels can be read, and the end
+of the file is looked at: a missing mark of the end is mended where no pixel is missing. libjpeg,
+behind Pillow, decodes, at a half, a quarter or an eighth of the size where that is enough. See
+ITU-T T.81, annex B.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from nescio.decode.exif import orientation_of
+from nescio.decode.raster import Band, Facts, bands_of
+from nescio.errors import UnreadableImage
+
+SIGNATURE = b"\xff\xd8\xff"
+
+START, END, SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
+
+FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
+"""Baseline, extended, progressive; the last two the same in arithmetic coding."""
+
+OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC8, 0xCB, 0xCD, 0xCE, 0xCF, 0xDE)
+"""Lossless and hierarchical ones."""
+
+PROGRESSIVE = (0xC2, 0xCA)
+
+ALONE = (0x01, *range(0xD0, 0xD8))
+"""Markers without a segment."""
+
+APP0, APP1, APP14, APP15, COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+
+MOST_JUNK = 2**16
+"""Bytes between segments that are passed over."""
+
+NEXT = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
+"""The next marker that ends the data of a scan."""
+
+JUNK = bytes(range(1, 251)) * 8
+"""What stands in for missing data, to see whether any is missing."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the header of a scan says.
+
+    Attributes:
+        components: Which it has.
+        first: The first coefficient.
+        last: The last one.
+        low: By how many bits coefficients are still too short.
+    """
+
+    components: tuple[int, ...]
+    first: int
+    last: int
+    low: int
+
+    @classmethod
+    def of(cls, content: bytes) -> Scan:
+        """Read it.
+
+        Raises:
+            UnreadableImage: It is damaged.
+        """
+        count = content[0] if content else 0
+        if len(content) != 4 + 2 * count:
+            raise UnreadableImage("the header of a scan is damaged")
+        first, last, bits = content[-3:]
+        return cls(tuple(content[1 : 1 + 2 * count : 2]), first, last, bits & 15)
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """A JPEG file.
+
+    Attributes:
+        file: From which it is read.
+        head: What stands before the data of the first scan, without what no pixel needs.
+        data: The place of those.
+        first: The header of the first scan.
+        facts: What its beginning tells.
+        components: Of each pixel.
+        progressive: Whether the image comes in several scans, each finer than the last.
+    """
+
+    file: BinaryIO
+    head: bytes
+    data: int
+    first: Scan
+    facts: Facts
+    components: tuple[int, ...]
+    progressive: bool
+
+    @property
+    def reduces(self) -> bool:
+        """Libjpeg does."""
+        return True
+
+    @classmethod
+    def open(cls, file: BinaryIO) -> Jpeg:
+        """Walk over the segments of a file, without those that no pixel needs.
+
+        Raises:
+            UnreadableImage: Something that pixels need is damaged or missing, or it is of a kind
+                that is not read.
+        """
+        file.seek(len(START))
+        kept, frame, orientation = [START], None, 1
+        for code, content in _segments(file):
+            if code in OTHER_FRAMES:
+                raise UnreadableImage("a lossless or hierarchical JPEG; save it as PNG or JPEG")
+            if code in FRAMES:
+                frame = _Frame.of(code, content)
+            elif code == APP1 and content.startswith(b"Exif\0\0") and orientation == 1:
+                orientation = orientation_of(content)
+            if _is_needed(code, content):
+                kept += [struct.pack(">BBH", 0xFF, code, len(content) + 2), content]
+            if code == SCAN:
+                break
+        else:
+            raise UnreadableImage("it is cut off: there are no pixels in it")
+        if frame is None:
+            raise UnreadableImage("its header is damaged")
+        return cls(
+            file,
+            b"".join(kept),
+            file.tell(),
+            Scan.of(content),
+            frame.facts(orientation),
+            frame.components,
+            frame.code in PROGRESSIVE,
+        )
+
+    def bands(self, factor: int) -> Iterator[Band]:
+        """Decode it from top to bottom, reduced.
+
+        Raises:
+            UnreadableImage: Its data are damaged or missing.
+        """
+        self.file.seek(self.data)
+        data = self.file.read()
+        end, scans = _scans(data)
+        if end is None:
+            self._check_whole(data, (self.first, *scans))
+        data = self.head + (data if end is None else data[:end]) + END
+        yield from bands_of(_decoded(data, factor))
+
+    def _check_whole(self, data: bytes, scans: tuple[Scan, ...]) -> None:
+        """See that nothing but the mark of the end is missing.
+
+        Whatever stood in place of missing data would change pixels, so two different things are
+        put there.
+
+        Raises:
+            UnreadableImage: Pixels are missing.
+        """
+        if not _are_all(scans, self.components, progressive=self.progressive):
+            raise UnreadableImage("it is cut off: scans are missing")
+        tails = (END, JUNK + END)
+        seen = {zlib.crc32(_decoded(self.head + data + tail, 1).tobytes()) for tail in tails}
+        if len(seen) > 1:
+            raise UnreadableImage("it is cut off: scan lines are missing")
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What the header of the frame says."""
+
+    code: int
+    height: int
+    width: int
+    components: tuple[int, ...]
+
+    @classmethod
+    def of(cls, code: int, content: bytes) -> _Frame:
+        if len(content) < 6 or len(content) != 6 + 3 * content[5]:
+            raise UnreadableImage("its header is damaged")
+        bits, height, width, count = struct.unpack_from(">BHHB", content)
+        if bits != 8:
+            raise UnreadableImage(
+                f"a JPEG of {bits} bits; save it as PNG of 16 bits, or as JPEG of 8"
+            )
+        if not height or not width:
+            raise UnreadableImage("it has no pixels")
+        if count not in (1, 3, 4):
+            raise UnreadableImage(f"a JPEG of {count} components; save it as PNG or JPEG")
+        return cls(code, height, width, tuple(content[6::3]))
+
+    def facts(self, orientation: int) -> Facts:
+        # A progressive image is held as coefficients of two bytes until its last scan has come.
+        count = len(self.components)
+        weight = 4 + 2 * count if self.code in PROGRESSIVE else 4
+        return Facts(
+            self.height, self.width, colour=count > 1, orientation=orientation, weight=weight
+        )
+
+
+def _segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of each segment; ends where the file does."""
+    junk = 0
+    while byte := file.read(1):
+        if byte != b"\xff":
+            junk += 1
+            if junk > MOST_JUNK:
+                return
+            continue
+        while byte == b"\xff":
+            byte = file.read(1)
+        if byte in (b"", b"\0") or byte[0] in ALONE:
+            continue
+        if byte == END[1:]:
+            return
+        (length,) = struct.unpack(">H", file.read(2).rjust(2, b"\0"))
+        content = file.read(length - 2) if length >= 2 else b""
+        if length < 2 or len(content) < length - 2:
+            return
+        yield byte[0], content
+
+
+def _is_needed(code: int, content: bytes) -> bool:
+    """Whether pixels need a segment; of the optional ones two tell how colour is coded."""
+    if code == APP0:
+        return content.startswith(b"JFIF\0") and len(content) >= 14
+    if code == APP14:
+        return content.startswith(b"Adobe") and len(content) >= 12
+    return not APP0 <= code <= APP15 and code != COMMENT
+
+
+def _scans(data: bytes) -> tuple[int | None, tuple[Scan, ...]]:
+    """The place of the mark of the end, and the scans after the first."""
+    place, scans = 0, list[Scan]()
+    while found := NEXT.search(data, place):
+        code = data[found.start() + 1]
+        if code == END[1]:
+            return found.start(), tuple(scans)
+        start = found.end() + 2
+        (length,) = struct.unpack(">H", data[found.end() : start].rjust(2, b"\0"))
+        place = found.end() + max(2, length)
+        if place > len(data):
+            break
+        if code == SCAN:
+            scans.append(Scan.of(data[start:place]))
+    return None, tuple(scans)
+
+
+def _are_all(scans: tuple[Scan, ...], components: tuple[int, ...], *, progressive: bool) -> bool:
+    """Whether scans give all coefficients of all components, to the last bit."""
+    if not progressive:
+        return {each for scan in scans for each in scan.components} == set(components)
+    missing = {component: set(range(64)) for component in components}
+    for scan in scans:
+        for component in scan.components:
+            if scan.low == 0 and component in missing:
+                missing[component] -= set(range(scan.first, scan.last + 1))
+    return not any(missing.values())
+
+
+def _decoded(content: bytes, factor: int) -> Image.Image:
+    """Grey, RGB or CMYK, reduced."""
+    image = JpegImageFile(BytesIO(content))
+    if factor > 1:
+        image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
+    image.load()
+    return image

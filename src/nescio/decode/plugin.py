@@ -1,0 +1,125 @@
+"""Formats that Pillow reads as they are: BMP, GIF, WebP, AVIF, PNM of 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+import numpy as np
+from PIL import features
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from nescio.decode.exif import orientation_of
+from nescio.decode.raster import (
+    Band,
+    Facts,
+    bands_of,
+    check_pixels,
+    has_colour,
+    is_transparent,
+)
+from nescio.errors import UnreadableImage
+
+HAS_AVIF = bool(features.check("avif"))
+"""Whether this Pillow was built with it."""
+
+READERS: dict[str, type[ImageFile]] = {
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "WEBP": WebPImageFile,
+    "PPM": PpmImageFile,
+}
+if HAS_AVIF:
+    from PIL.AvifImagePlugin import AvifImageFile
+
+    READERS["AVIF"] = AvifImageFile
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A file that Pillow has opened.
+
+    Attributes:
+        image: Not decoded yet.
+        facts: What its beginning tells.
+        seen: The part of the canvas that its first frame covers: left, top, right, bottom.
+    """
+
+    image: ImageFile
+    facts: Facts
+    seen: tuple[int, int, int, int]
+
+    @property
+    def reduces(self) -> bool:
+        """It does not."""
+        return False
+
+    @classmethod
+    def open(cls, file: BinaryIO, kind: str, max_pixels: int) -> Plugin:
+        """Read the header.
+
+        Args:
+            file: From which it is read.
+            kind: Of :data:`READERS`.
+            max_pixels: The WebP decoder makes room for all of them as soon as it is opened.
+
+        Raises:
+            UnreadableImage: It has no pixels, or too many.
+        """
+        if kind == "WEBP":
+            file.seek(0)
+            check_pixels(_webp_pixels(file.read(30)), max_pixels)
+        file.seek(0)
+        image = READERS[kind](file)
+        whole = 0, 0, image.width, image.height
+        if not image.width or not image.height:
+            raise UnreadableImage("it has no pixels")
+        seen = image.tile[0][1] if kind == "GIF" and image.tile else None
+        exif = image.info.get("exif")
+        facts = Facts(
+            image.height,
+            image.width,
+            colour=has_colour(image),
+            transparent=(seen or whole) != whole or is_transparent(image),
+            orientation=orientation_of(exif) if isinstance(exif, bytes) else 1,
+        )
+        return cls(image, facts, seen or whole)
+
+    def bands(self, factor: int) -> Iterator[Band]:  # noqa: ARG002 - it does not reduce
+        """Decode it from top to bottom."""
+        image = self.image
+        image.load()
+        # Many programs write BMP with an alpha that is zero everywhere and means nothing.
+        opaque = (
+            isinstance(image, BmpImageFile)
+            and image.mode == "RGBA"
+            and image.getchannel("A").getextrema()[1] == 0
+        )
+        top, (left, upper, right, lower) = 0, self.seen
+        for band in bands_of(image, opaque=opaque):
+            alpha = band.alpha
+            if self.seen != (0, 0, image.width, image.height):
+                # What the first frame of a GIF does not cover is not seen.
+                inside = np.zeros(band.values.shape[:2], np.uint8)
+                inside[max(0, upper - top) : max(0, lower - top), left:right] = 255
+                alpha = inside if alpha is None else np.minimum(alpha, inside)
+            top += len(band.values)
+            yield replace(band, alpha=alpha)
+
+
+def _webp_pixels(start: bytes) -> int:
+    """By its first 30 bytes: RFC 9649, sections 2.5 to 2.7."""
+    kind = start[12:16]
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(start[i : i + 3], "little") + 1 for i in (24, 27))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(start[21:25], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    else:
+        width, height = (int.from_bytes(start[i : i + 2], "little") & 0x3FFF for i in (26, 28))
+    return width * height
