@@ -314,7 +314,7 @@ def test_what_pillow_writes_and_reads(kind: str, mode: str, tmp_path: Path) -> N
             continue  # Pillow writes no such file
         written += 1
         if is_refused(kind, mode, options.get("compression")):
-            with pytest.raises(UnreadableImage, match="save it as PNG or JPEG|not an image that"):
+            with pytest.raises(UnreadableImage, match=r"save it as PNG or JPEG|not an image that"):
                 decode_image(path)
         else:
             check_pillow(path, kind, ORIENTED[turn] if tells else ORIENTED[1])
