@@ -107,7 +107,7 @@ def test_the_command_keeps_the_trained_model(
     out.write_bytes(b"the old model")
     monkeypatch.setattr(f"nescio.training.fitting.{name}", failing(cause))
     options = ["--network", "mlp", "--epochs", "1", "--samples", "2", "--quiet"]
-    assert main(["train", str(folder), "--out", str(out), *options]) == status
+    assert main(["train", str(folder), "--out", str(out), "--force", *options]) == status
     said, told = capsys.readouterr()
     assert said == ""
     assert len(told.splitlines()) == 1
@@ -201,7 +201,7 @@ def test_the_command_takes_extra_labels(
 
     before = out.read_bytes()
     labels.write_text("image,label\n" + rows[0] + f"{files[1]},puma\n")
-    assert main([*command, "--quiet"]) == 2
+    assert main([*command, "--force", "--quiet"]) == 2
     said, told = capsys.readouterr()
     assert said == ""
     assert told.startswith(f"error: {labels}, line 3: 'puma' is not one of the 3 classes (left, ")

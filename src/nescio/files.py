@@ -140,6 +140,23 @@ def check_output(target: Path, *, force: bool) -> None:
         raise UsageError(f"{target} exists; name another file, or overwrite it with --force")
 
 
+def check_output_folder(target: Path, *, force: bool) -> None:
+    """As :func:`check_output`, for a folder that files are written into.
+
+    Args:
+        target: The folder.
+        force: Whether files in it may be overwritten.
+
+    Raises:
+        UsageError: It is a file; or there is something in it, and ``force`` is not set.
+    """
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file; name a folder")
+    check_writable(target / "file")
+    if not force and any(target.iterdir()):
+        raise UsageError(f"{target} is not empty; name another folder, or add to it with --force")
+
+
 def parse_bytes(text: str, option: str = "--memory") -> int:
     """``500M`` or ``4G`` as bytes.
 

@@ -193,7 +193,8 @@ def test_predictions_do_not_depend_on_company(cli: Cli, model_file: Path, folder
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train", "digits"], "--out"),
+        (["train", "digits", "--json"], "--json belongs to --dry-run"),
+        (["train", "*.tar"], "it has no name for the model; name its file with --out"),
         (["train", "mnits", "--out", "m"], "did you mean 'mnist'"),
         (["train", "noise", "--out", "m"], "use it with --ood"),
         (["train", "digits@blur:2", "--out", "m"], "digits@blur:2 is a shifted set"),
@@ -274,7 +275,8 @@ def test_a_bad_image_in_a_training_folder_is_named(cli: Cli, tmp_path: Path) -> 
 def test_an_old_model_survives_a_failed_training(cli: Cli, folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "m"
     model.write_bytes(b"the old model")
-    line = cli.fails("train", folder, "--out", model, "--learning-rate", "1e30", *QUICK)
+    assert "overwrite it with --force" in cli.fails("train", folder, "--out", model, *QUICK)
+    line = cli.fails("train", folder, "--out", model, "--force", "--learning-rate", "1e30", *QUICK)
     assert "diverged" in line
     assert "lower --learning-rate" in line
     assert model.read_bytes() == b"the old model"
@@ -392,7 +394,7 @@ def test_ctrl_c_keeps_what_was_fitted(folder: Path, tmp_path: Path) -> None:
     model.write_bytes(b"the old model")
     saves = tmp_path / "saves"
     many = ("--epochs", "100000", "--samples", "2", "--checkpoint", saves)
-    process = start("train", folder, "--out", model, *many)
+    process = start("train", folder, "--out", model, "--force", *many)
     assert process.stderr is not None
     while "pass " not in process.stderr.readline():
         assert process.poll() is None
@@ -460,7 +462,7 @@ def test_a_full_disk_loses_nothing(
     monkeypatch.setattr("tempfile.mkdtemp", lift_the_limit)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        line = cli.fails("train", folder, "--out", model, *QUICK)
+        line = cli.fails("train", folder, "--out", model, "--force", *QUICK)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "m.nescio: cannot be written" in line

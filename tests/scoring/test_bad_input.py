@@ -47,7 +47,7 @@ def test_options_that_do_not_fit(
     for more in (["--json"], ["--csv", tmp_path / "b.csv"], ["--plot", tmp_path]):
         assert "leave out --json" in fails(capsys, model_file, images, "--out", out, *more)
     for more in (["--resume"], ["--force"]):
-        assert "belong to --out FILE" in fails(capsys, model_file, images, *more)
+        assert "belongs to --out FILE" in fails(capsys, model_file, images, *more)
     both = fails(capsys, model_file, images, "--out", out, "--resume", "--force")
     assert "leave one of them out" in both
     for name in ("a.txt", "a", "a.json"):

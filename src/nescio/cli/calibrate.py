@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from nescio.cli.console import make_reporter, print_error, print_result
 from nescio.cli.options import Common, FileOptions, GroupOptions, PromiseOptions
 from nescio.cli.sources import read_as
-from nescio.files import check_writable
+from nescio.files import check_output
 
 
 def calibrate(
@@ -20,6 +20,7 @@ def calibrate(
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     network: str | None = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
     files: FileOptions = FileOptions(),  # noqa: B008 - frozen
     groups: GroupOptions = GroupOptions(),  # noqa: B008 - frozen
     promises: PromiseOptions = PromiseOptions(),  # noqa: B008 - frozen
@@ -38,8 +39,10 @@ def calibrate(
         The model file to write.
     network
         Allow a model's own network code: module:factory or timm:NAME.
+    force
+        Overwrite the file if it exists, such as the model itself.
     """
-    check_writable(out)
+    check_output(out, force=force)
     from nescio.classifier import Promises, calibrate_classifier, calibration_set, load_model
     from nescio.data import Grouping
     from nescio.prediction import check_samples

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from nescio.inference import Checkpoints
 
 
 @Parameter(name="*", group="Common")
@@ -118,6 +121,16 @@ class CheckpointOptions:
     keep_checkpoints: int = 2
     """How many of the last passes are kept."""
 
+    def open(self) -> Checkpoints | None:
+        """What is written and read, if anything is."""
+        if self.checkpoint is None:
+            return None
+        from nescio.inference import Checkpoints
+
+        return Checkpoints(
+            self.checkpoint, keep=self.keep_checkpoints, minutes=self.checkpoint_minutes
+        )
+
 
 @Parameter(name="*", group="Promises")
 @dataclass(frozen=True)
@@ -152,7 +165,7 @@ class ManyOptions:
     """Go on with an earlier run of the same model, options and sources."""
 
     force: Annotated[bool, Parameter(negative="")] = False
-    """Begin anew, whatever is there."""
+    """Begin anew, whatever is there. Also overwrites the files of --csv and --plot."""
 
 
 @Parameter(name="*", group="Promises")

@@ -18,7 +18,7 @@ from nescio.cli.evaluate import check_risk, open_model
 from nescio.cli.options import Common, ManyOptions, RiskOptions
 from nescio.cli.sources import open_source
 from nescio.errors import UsageError
-from nescio.files import atomic_path, check_writable
+from nescio.files import atomic_path, check_output, check_output_folder, check_writable
 from nescio.launch import find_place
 from nescio.progress import Part
 
@@ -77,12 +77,15 @@ def predict(
         raise UsageError("name at least one image, folder or data set to predict")
     check_risk(risk, () if rule is None else (rule,))
     one = as_json or csv_file is not None or plot is not None
-    _check_many(many, one=one, device=common.device)
+    files = csv_file is not None or plot is not None
+    _check_many(many, one=one, files=files, device=common.device)
     if many.out is not None:
         opening = _Opening(model, network, rule, risk, common, skip_unreadable)
         return _predict_many(opening, sources, many.out, many, adaptive=not samples_fixed)
     if csv_file is not None:
-        check_writable(csv_file)
+        check_output(csv_file, force=many.force)
+    if plot is not None:
+        check_output_folder(plot, force=many.force)
     reporter = make_reporter(quiet=common.quiet)
     classifier, chosen = open_model(model, network, rule, common, reporter, risk=risk)
     adaptive = not samples_fixed and plot is None
@@ -116,7 +119,7 @@ class _Opening:
     skip_unreadable: bool
 
 
-def _check_many(many: ManyOptions, *, one: bool, device: str) -> None:
+def _check_many(many: ManyOptions, *, one: bool, files: bool, device: str) -> None:
     """See that options fit each other; several processes refuse together, and one of them tells.
 
     Raises:
@@ -126,8 +129,8 @@ def _check_many(many: ManyOptions, *, one: bool, device: str) -> None:
     why = ""
     if many.out is None and several:
         why = "several processes write one result: name it with --out FILE"
-    elif many.out is None and (many.resume or many.force):
-        why = "--resume and --force belong to --out FILE: add it"
+    elif many.out is None and (many.resume or (many.force and not files)):
+        why = "--resume belongs to --out FILE, and --force to that, --csv or --plot: add it"
     elif many.out is not None and one:
         why = "--out writes one result: leave out --json, --csv and --plot"
     elif many.resume and many.force:

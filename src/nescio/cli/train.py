@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from nescio.cli.console import make_reporter, print_error, print_result
+from nescio.cli.console import make_reporter, print_error
 from nescio.cli.options import (
     CheckpointOptions,
     Common,
@@ -20,29 +18,23 @@ from nescio.cli.options import (
     NetworkOptions,
     PromiseOptions,
 )
+from nescio.cli.previewed import print_preview
 from nescio.cli.sources import read_as
+from nescio.cli.trained import GO_ON, default_out, finish, save_uncalibrated
 from nescio.errors import CalibrationError, CalibrationInterrupt, UsageError
-from nescio.files import check_writable
-
-if TYPE_CHECKING:
-    from nescio.classifier import Classifier
-    from nescio.inference import Checkpoints
+from nescio.files import check_output
 
 POSTERIOR, TRAINING = Parameter(group="Posterior"), Parameter(group="Training")
 """Where --help tells an option."""
-
-_GO_ON = "go on from the checkpoints in {folder} with --resume"
-
-LISTED = 12
-"""How many classes the summary names."""
-
-STATUS_OF_STOP = {"diverged": 2, "interrupted": 130}
 
 
 def train(
     data: str,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     extra_labels: Path | None = None,
     recipe: Literal["default", "article"] = "default",
     posterior: Annotated[str | None, POSTERIOR] = None,
@@ -83,7 +75,14 @@ def train(
         A named set, a folder with one subfolder a class, an .npz, an IDX file, WebDataset shards
         such as 'set-{000..003}.tar', or hf:FOLDER of Hugging Face's save_to_disk.
     out
-        The model file to write, such as digits.nescio.
+        The model file to write. [the name of DATA with .nescio, such as digits.nescio]
+    force
+        Overwrite the model, and the file of --write-split, if they exist.
+    dry_run
+        Train nothing and write no model: read and split the images as training would, and print
+        the classes, the parts, and what images are brought to.
+    as_json
+        With --dry-run: print one JSON object.
     extra_labels
         A CSV file, image,label, of more images to train on, as nescio review saves it. Paths in it
         are absolute, or relative to its folder; labels are classes of DATA. None of
@@ -152,19 +151,17 @@ def train(
     write_split
         Write the split to such a file, for others to use with --split.
     """
-    from nescio.inference import Checkpoints
     from nescio.ranks import join_ranks, together
-    from nescio.training import find_recipe, fit
+    from nescio.training import find_recipe, fit, preview
 
+    target = out or default_out(data)
     ranks = join_ranks(common.device)
     with together(ranks):
+        if as_json and not dry_run:
+            raise UsageError("--json belongs to --dry-run: add it, or leave it out")
         if ranks.rank == 0:
-            _check_outputs(out, write_split)
-        kept = checkpoints.checkpoint
-        saves = None
-        if kept is not None:
-            minutes, keep = checkpoints.checkpoint_minutes, checkpoints.keep_checkpoints
-            saves = Checkpoints(kept, keep=keep, minutes=minutes)
+            _check_outputs(None if dry_run else target, write_split, force=force)
+        saves = checkpoints.open()
         reading = read_as(files, images)
 
         changes: dict[str, Any] = {
@@ -186,74 +183,63 @@ def train(
             "engine": engine,
             "rule": rule,
         }
-        if posterior is not None:
-            _check_random(posterior, random)
+        _check_random(posterior, random)
         chosen = find_recipe(recipe).with_effort(effort)
         chosen = replace(chosen, **{k: v for k, v in changes.items() if v is not None})
+    arguments: dict[str, Any] = {
+        "extra": extra_labels,
+        "recipe": chosen,
+        **asdict(promises),
+        "stages": None if stages is None else stages.split(","),
+        "weights": backbone.weights,
+        "normalise": backbone.normalise,
+        "reading": reading,
+        "split_file": split,
+        "write_split_to": write_split,
+        **asdict(groups),
+        "seed": common.seed or 0,
+        "reporter": make_reporter(quiet=common.quiet),
+    }
+    network = network or chosen.network
+    if dry_run:
+        if ranks.rank == 0:
+            print_preview(preview(network, data, **arguments), as_json=as_json)
+        return 0
+    arguments |= {
+        "samples": common.samples,
+        "device": common.device,
+        "precision": common.precision,
+        "compiled": compiled,
+        "checkpoint": saves,
+        "resume": checkpoints.resume,
+        "ranks": ranks,
+    }
     try:
-        classifier = fit(
-            network or chosen.network,
-            data,
-            extra=extra_labels,
-            recipe=chosen,
-            **asdict(promises),
-            stages=None if stages is None else stages.split(","),
-            weights=backbone.weights,
-            normalise=backbone.normalise,
-            reading=reading,
-            split_file=split,
-            write_split_to=write_split,
-            **asdict(groups),
-            samples=common.samples,
-            seed=common.seed or 0,
-            device=common.device,
-            precision=common.precision,
-            compiled=compiled,
-            checkpoint=saves,
-            resume=checkpoints.resume,
-            ranks=ranks,
-            reporter=make_reporter(quiet=common.quiet),
-        )
+        classifier = fit(network, data, **arguments)
     except (CalibrationError, CalibrationInterrupt) as error:
         # The others end well: torchrun would end process 0 before it has saved what there is.
-        return 0 if ranks.rank else _save_uncalibrated(error, out)
+        return 0 if ranks.rank else save_uncalibrated(error, target)
     except KeyboardInterrupt:
         if saves is None:
             raise
         if not ranks.rank:
-            print_error(f"training was stopped; {_GO_ON.format(folder=saves.folder)}")
+            print_error(f"training was stopped; {GO_ON.format(folder=saves.folder)}")
         return 130
     if ranks.rank:  # process 0 tells, and writes, for all
         return 0
-    return _finish(classifier, out, promises, saves)
+    return finish(classifier, target, promises, saves, force=force)
 
 
-def _check_outputs(out: Path, write_split: Path | None) -> None:
-    check_writable(out)
-    if write_split is not None:
-        check_writable(write_split)
-        if write_split.exists():
-            raise UsageError(f"{write_split} exists; use it with --split, or name another file")
+def _check_outputs(*outputs: Path | None, force: bool) -> None:
+    for output in outputs:
+        if output is not None:
+            check_output(output, force=force)
 
 
-def _finish(
-    classifier: Classifier, out: Path, promises: PromiseOptions, saves: Checkpoints | None
-) -> int:
-    """Write what was fitted, and say so."""
-    if classifier.record.stopped is not None:
-        return _save_stopped(classifier, out, saves)
-    if not _save(classifier, out):
-        return 2
-    print_result(f"{out}: {_summary(classifier)}")
-    calibrated = classifier.calibrated
-    if promises.max_risk is not None and calibrated is not None and not calibrated.keeps_promise:
-        print_error(f"no valid threshold promises the risk; set others with nescio calibrate {out}")
-        return 2
-    return 0
-
-
-def _check_random(posterior: str, random: str | None) -> None:
+def _check_random(posterior: str | None, random: str | None) -> None:
     """A choice of weights that would change nothing must not be taken silently."""
+    if posterior is None:
+        return
     from nescio.inference import parse_posterior
 
     choice = parse_posterior(posterior)
@@ -262,71 +248,3 @@ def _check_random(posterior: str, random: str | None) -> None:
             f"every weight of a member of --posterior {choice.name} is its own, so --random must "
             f"be all, or left out, got {random}"
         )
-
-
-def _save(classifier: Classifier, out: Path) -> bool:
-    """Write the model; where that fails, to the temporary folder, so that no work is lost."""
-    from nescio.errors import ModelFileError
-
-    try:
-        classifier.save(out)
-    except (OSError, ModelFileError) as error:
-        instead = Path(tempfile.mkdtemp(prefix="nescio-")) / out.name
-        classifier.save(instead)
-        print_error(f"{error}; the model is in {instead} instead")
-        return False
-    return True
-
-
-def _summary(classifier: Classifier) -> str:
-    record = classifier.record
-    extra = f" ({record.extra_images} of them extra)" if record.extra_images else ""
-    names = record.part_names
-    parts = (
-        f" ({', '.join(f'{part} from {name}' for part, name in names.items())})" if names else ""
-    )
-    classes = classifier.classes
-    more = ", ..." if len(classes) > LISTED else ""
-    return (
-        f"{classifier.spec.name} on {record.data}, {record.train_images} training{extra} and "
-        f"{record.calibration_images} calibration images{parts}, {len(classes)} classes "
-        f"({', '.join(classes[:LISTED])}{more}), {len(record.history)} passes. "
-        f"{classifier.rule.describe()}"
-    )
-
-
-def _save_stopped(classifier: Classifier, out: Path, saves: Checkpoints | None) -> int:
-    """Keep what was fitted so far; an older model at ``out`` is replaced only if told to."""
-    record = classifier.record
-    passes = f"the state after pass {len(record.history)}"
-    target = out.with_name(f"{out.name}.partial")
-    if record.stopped == "interrupted" and sys.stdin.isatty() and sys.stderr.isatty():
-        sys.stderr.write(f"Stopped. Write {passes} to {out}? [Y/n] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() in ("", "y", "yes"):
-            target = out
-    if not _save(classifier, target):
-        return 2
-    why = {
-        "interrupted": "training was stopped",
-        "diverged": "training diverged (the loss is not finite); lower --learning-rate",
-    }
-    stopped = record.stopped == "interrupted"
-    more = f"; {_GO_ON.format(folder=saves.folder)}" if saves is not None and stopped else ""
-    print_error(f"{why[record.stopped or '']}; {passes} is in {target}{more}")
-    return STATUS_OF_STOP[record.stopped or ""]
-
-
-def _save_uncalibrated(error: CalibrationError | CalibrationInterrupt, out: Path) -> int:
-    """Keep what was fitted, which answers but has no calibrated rule yet."""
-    classifier = error.classifier
-    target = out.with_name(f"{out.name}.partial")
-    if not _save(classifier, target):
-        return 2
-    mend = (
-        "use it with --rule median:0.2"
-        if classifier.familiarity is None
-        else "set its thresholds with nescio calibrate"
-    )
-    print_error(f"{error}; the trained model, without a rule, is in {target}: {mend}")
-    return 130 if isinstance(error, KeyboardInterrupt) else 2
