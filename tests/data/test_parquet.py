@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from scoring_support import write_parquet
-from tests_support import CLASSES, png, stripes
+from tests_support import CLASSES, Told, png, stripes
 
 from nescio.data import Reading, Rows, load, read_ahead, read_all, shuffled
 from nescio.errors import DataError, UnreadableImage, UsageError
@@ -69,10 +69,13 @@ def test_streamed(tmp_path: Path, workers: int) -> None:
 
 def test_what_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_parquet(tmp_path / "a.parquet", {"image": CONTENT})
-    with pytest.raises(DataError, match=r"a\.parquet\[0\] has no label; a column 'label'"):
+    with pytest.raises(DataError, match=r"no image has a label; expected .* a column 'label'"):
         load(path)
     assert load(path, labelled=False).train.labels is None
-    for labels, error in (([1.5] * 25, "class number or name"), ([-1] * 25, "every label is -1")):
+    for labels, error in (
+        ([1.5] * 25, "class number or name"),
+        ([-1] * 25, "no image has a label"),
+    ):
         write_parquet(path, {"image": CONTENT, "label": labels})
         with pytest.raises(DataError, match=error):
             load(path)
@@ -84,3 +87,65 @@ def test_what_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(UsageError, match=r"pip install 'nescio\[parquet\]'"):
         load(path)
+
+
+def test_parts_are_files_named_as_such(tmp_path: Path) -> None:
+    for part, some in (("train", slice(0, 12)), ("test", slice(12, 20)), ("valid", slice(20, 25))):
+        path = tmp_path / f"set-{part}-00000-of-00001.parquet"
+        write_parquet(path, {"image": CONTENT[some], "label": LABELS[some]})
+    told = Told()
+    dataset = load(tmp_path / "set-*.parquet", reporter=told)
+    assert dataset.test is not None
+    own = torch.tensor([*range(12), *range(20, 25)])
+    assert torch.equal(read_all(dataset.train.images), IMAGES.images[own])
+    assert torch.equal(read_all(dataset.test.images), IMAGES.images[12:20])
+    assert any("5 images of its validation part join the 12" in note for note in told.notes)
+    streamed = load(tmp_path / "set-*.parquet", reading=Reading(stream=True, workers=0))
+    assert streamed.train.fingerprint() == dataset.train.fingerprint()
+    # To be answered all of them count; of one part alone all are of one set.
+    assert len(load(tmp_path / "set-*.parquet", labelled=False).train) == 25
+    alone = load(tmp_path / "set-test*.parquet")
+    assert (len(alone.train), alone.test) == (8, None)
+    write_parquet(tmp_path / "set-more.parquet", {"image": CONTENT[:3], "label": LABELS[:3]})
+    with pytest.raises(DataError, match=r"set-test-.* is named as a part, set-more\.parquet is no"):
+        load(tmp_path / "set-*.parquet")
+
+
+def test_parts_without_labels_are_told(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", {"image": CONTENT[:10], "label": [*LABELS[:9], None]})
+    write_parquet(tmp_path / "test.parquet", {"image": CONTENT[10:], "label": [None] * 15})
+    told = Told()
+    dataset = load(tmp_path / "{train,test}.parquet", reporter=told)
+    assert (len(dataset.train), dataset.test) == (9, None)
+    assert any("its test part has no labels and is left out" in note for note in told.notes)
+    assert any("1 of 25 images have no label and are left out" in note for note in told.notes)
+    assert load(tmp_path / "train.parquet", labelled=False).train.labels is None
+
+
+def test_columns_by_their_usual_names_or_as_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    columns = {"mask": CONTENT[::-1], "img": CONTENT, "cls": LABELS, "sex": ["f", "m", "f"] * 9}
+    write_parquet(path, {name: each[:25] for name, each in columns.items()})
+    told = Told()
+    found = load(path, reporter=told).train
+    assert torch.equal(read_all(found.images), IMAGES.images)
+    assert torch.equal(found.require_labels(), IMAGES.require_labels())
+    assert any("from the column 'img', not from mask; --image-column" in n for n in told.notes)
+    other = load(path, reading=Reading(image_column="mask", label_column="sex")).train
+    assert torch.equal(read_all(other.images), IMAGES.images.flip(0))
+    assert other.classes == ("f", "m")
+    with pytest.raises(DataError, match=r"no column 'x' for --label-column; it has mask, img"):
+        load(path, reading=Reading(label_column="x"))
+    with pytest.raises(DataError, match=r"'sex' holds bytes of image files"):
+        load(path, reading=Reading(image_column="sex"))
+    write_parquet(path, {"before": CONTENT, "after": CONTENT, "label": LABELS})
+    with pytest.raises(DataError, match=r"images could be in before or after; say which with --im"):
+        load(path)
+
+
+def test_texts_stay_texts(tmp_path: Path) -> None:
+    texts = [("0", "1", "01", "2")[i % 4] for i in range(25)]
+    write_parquet(tmp_path / "a.parquet", {"image": CONTENT, "label": texts})
+    found = load(tmp_path / "a.parquet").train
+    assert found.classes == ("0", "01", "1", "2")
+    assert [found.classes[i] for i in found.require_labels().tolist()] == texts

@@ -196,11 +196,14 @@ def test_parquet_that_cannot_be_used(
 ) -> None:
     out, path = tmp_path / "out.csv", tmp_path / "a.parquet"
     command = (model_file, path, "--out", out)
-    write_parquet(path, {"picture": [b""], "label": [1]})
-    assert "a column 'image', found picture, label" in fails(capsys, *command)
     for column in ([1, 2], ["a", "b"], [{"path": "a"}] * 2):
-        write_parquet(path, {"image": column})
-        assert "'image' must hold bytes of image files" in fails(capsys, *command)
+        write_parquet(path, {"image": column, "label": [1, 2]})
+        told = fails(capsys, *command)
+        assert "no column holds bytes of image files" in told
+        assert "label (int64)" in told
+    write_parquet(path, {"before": [b"", b""], "after": [b"", b""]})
+    assert "could be in before or after; say which with --image-column" in fails(capsys, *command)
+    assert "there is no column 'x'" in fails(capsys, *command, "--image-column", "x")
     path.write_bytes(b"PAR1 no")
     assert "not a readable Parquet file" in fails(capsys, *command)
     assert "there is no such shard" in fails(capsys, model_file, "none-*.parquet", "--out", out)

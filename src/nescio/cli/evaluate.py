@@ -112,7 +112,7 @@ def evaluate(
         common,
         risk=risk,
         groups=groups,
-        skip=files.skip_unreadable,
+        files=files,
     )
     study = complete_study(
         classifier,
@@ -147,7 +147,7 @@ def _command(
     *,
     risk: RiskOptions,
     groups: GroupOptions,
-    skip: bool,
+    files: FileOptions,
 ) -> str:
     """What finds the same figures again."""
     words = ["nescio", "evaluate", *judged]
@@ -156,10 +156,11 @@ def _command(
     if more.corruptions is not None:
         words += ["--corruptions", more.corruptions]
         words += ["--corruption-images", str(more.corruption_images)]
-    for name, value in (asdict(risk) | asdict(groups)).items():
+    columns = {name: getattr(files, name) for name in ("image_column", "label_column")}
+    for name, value in (asdict(risk) | asdict(groups) | columns).items():
         words += [f"--{name.replace('_', '-')}", str(value)] * (value is not None)
     words += ["--unknown-classes", "unfamiliar"] * (more.unknown_classes == "unfamiliar")
-    words += ["--skip-unreadable"] * skip
+    words += ["--skip-unreadable"] * files.skip_unreadable
     words += ["--resamples", str(more.resamples)] * (more.resamples != StudyOptions.resamples)
     words += ["--samples", str(common.samples)] * (common.samples != Common.samples)
     words += ["--seed", str(common.seed)] * (common.seed is not None)

@@ -60,7 +60,19 @@ class ImageOptions:
 
 @Parameter(name="*", group="Files")
 @dataclass(frozen=True)
-class FileOptions:
+class ColumnOptions:
+    """Where a table has its images and labels."""
+
+    image_column: str | None = None
+    """Of Parquet and hf: the column of images. [image, img, jpg, ...; else the only one]"""
+
+    label_column: str | None = None
+    """Likewise of labels. [label, labels, cls, class, ...; else the only one of class labels]"""
+
+
+@Parameter(name="*", group="Files")
+@dataclass(frozen=True)
+class FileOptions(ColumnOptions):
     """How files of images are read."""
 
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False

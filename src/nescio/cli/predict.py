@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_error, print_result
 from nescio.cli.evaluate import check_risk, open_model
-from nescio.cli.options import Common, ManyOptions, RiskOptions
+from nescio.cli.options import ColumnOptions, Common, ManyOptions, RiskOptions
 from nescio.cli.sources import open_source
 from nescio.errors import UsageError
 from nescio.files import atomic_path, check_output, check_output_folder, check_writable
@@ -43,6 +43,7 @@ def predict(
     network: str | None = None,
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
     many: ManyOptions = ManyOptions(),  # noqa: B008 - frozen
+    columns: ColumnOptions = ColumnOptions(),  # noqa: B008 - frozen
     risk: RiskOptions = RiskOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
@@ -80,7 +81,7 @@ def predict(
     files = csv_file is not None or plot is not None
     _check_many(many, one=one, files=files, device=common.device)
     if many.out is not None:
-        opening = _Opening(model, network, rule, risk, common, skip_unreadable)
+        opening = _Opening(model, network, rule, risk, columns, common, skip_unreadable)
         return _predict_many(opening, sources, many.out, many, adaptive=not samples_fixed)
     if csv_file is not None:
         check_output(csv_file, force=many.force)
@@ -89,7 +90,9 @@ def predict(
     reporter = make_reporter(quiet=common.quiet)
     classifier, chosen = open_model(model, network, rule, common, reporter, risk=risk)
     adaptive = not samples_fixed and plot is None
-    run = _Run(classifier, chosen, common, plot, max_plots, adaptive, reporter, skip_unreadable)
+    run = _Run(
+        classifier, chosen, common, columns, plot, max_plots, adaptive, reporter, skip_unreadable
+    )
     with ExitStack() as stack:
         table = None
         if csv_file is not None:
@@ -115,6 +118,7 @@ class _Opening:
     network: str | None
     rule: str | None
     risk: RiskOptions
+    columns: ColumnOptions
     common: Common
     skip_unreadable: bool
 
@@ -175,6 +179,7 @@ def _predict_many(
         resume=many.resume,
         force=many.force,
         skip_unreadable=opening.skip_unreadable,
+        image_column=opening.columns.image_column,
     )
     result = score(classifier, sources, out, settings, ranks=ranks, reporter=reporter)
     counts = result.counts
@@ -240,6 +245,7 @@ class _Run:
     classifier: Classifier
     rule: Rule
     common: Common
+    columns: ColumnOptions
     plot: Path | None
     max_plots: int
     adaptive: bool
@@ -253,7 +259,11 @@ class _Run:
         """An answer for each image of all sources, in input order."""
         for source in sources:
             opened = open_source(
-                source, self.classifier, self.reporter, skip_unreadable=self.skip_unreadable
+                source,
+                self.classifier,
+                self.reporter,
+                skip_unreadable=self.skip_unreadable,
+                columns=self.columns,
             )
             samples = self.common.samples
             total = len(opened) * samples

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_error, print_result
 from nescio.cli.evaluate import open_model
-from nescio.cli.options import Common
+from nescio.cli.options import ColumnOptions, Common
 from nescio.cli.sources import Source, open_source
 from nescio.errors import UsageError
 from nescio.files import check_output
@@ -36,6 +36,7 @@ def review(
     network: str | None = None,
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
+    columns: ColumnOptions = ColumnOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> int:
     """Write a page to label refused images on, for train --extra-labels.
@@ -71,7 +72,9 @@ def review(
 
     reporter = make_reporter(quiet=common.quiet)
     classifier, chosen = open_model(model, network, rule, common, reporter)
-    source = open_source(data, classifier, reporter, skip_unreadable=skip_unreadable)
+    source = open_source(
+        data, classifier, reporter, skip_unreadable=skip_unreadable, columns=columns
+    )
     asked: list[Question] = []
     failures: list[tuple[str, str]] = []
     run = _Run(classifier, chosen, common, answered)

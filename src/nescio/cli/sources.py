@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nescio.cli.options import FileOptions, ImageOptions
+from nescio.cli.options import ColumnOptions, FileOptions, ImageOptions
 from nescio.files import parse_bytes
 from nescio.progress import SILENT, Reporter
 
@@ -39,6 +39,8 @@ def read_as(files: FileOptions, images: ImageOptions | None = None) -> Reading:
         stream=files.stream,
         workers=files.workers,
         shuffle_buffer=files.shuffle_buffer,
+        image_column=files.image_column,
+        label_column=files.label_column,
     )
 
 
@@ -80,6 +82,7 @@ def open_source(
     reporter: Reporter = SILENT,
     *,
     skip_unreadable: bool = False,
+    columns: ColumnOptions = ColumnOptions(),  # noqa: B008 - frozen
 ) -> Source:
     """Find out what an argument names: an image file, a folder of them, or a data set.
 
@@ -88,6 +91,7 @@ def open_source(
         classifier: What will decide.
         reporter: Told of progress, and of what is left out of a folder.
         skip_unreadable: Whether to leave out folders that cannot be opened.
+        columns: Where a table has its images and labels.
 
     Raises:
         DataError: It is nothing of the kind, or cannot be used.
@@ -103,7 +107,11 @@ def open_source(
         labelled=False,
         preprocessing=classifier.preprocessing,
         seed=classifier.record.seed,
-        reading=Reading(skip_unreadable=skip_unreadable),
+        reading=Reading(
+            skip_unreadable=skip_unreadable,
+            image_column=columns.image_column,
+            label_column=columns.label_column,
+        ),
         reporter=reporter,
     )
     return Source(source, images=all_images(dataset))

@@ -68,6 +68,40 @@ def label_text(value: object) -> str | None:
     raise ValueError(f"a label must be a class number or name, got {value!r:.60}")
 
 
+def name_values(
+    values: Iterable[object], source: str, names: Sequence[str] = ()
+) -> list[str | None]:
+    """The values of a column of labels as names of classes; ``None`` where there is no label.
+
+    Args:
+        values: As :func:`label_text` takes them.
+        source: The column, for errors.
+        names: What the numbers 0, 1, ... stand for, and -1 for no label; empty where a number is
+            its own name.
+
+    Raises:
+        DataError: One is no label.
+    """
+    check_names(names, source)
+    numbered = {"-1": None, **{str(number): name for number, name in enumerate(names)}}
+    given: list[str | None] = []
+    for value in values:
+        try:
+            text = label_text(value)
+        except ValueError as error:
+            raise DataError(f"{source}: {error}") from error
+        if not names or text is None or (isinstance(value, str) and text in names):
+            given.append(text)
+        elif text in numbered:
+            given.append(numbered[text])
+        else:
+            raise DataError(
+                f"{source}: label {text} is none of the {len(names)} classes named, "
+                f"0..{len(names) - 1}"
+            )
+    return given
+
+
 def number_texts(
     texts: Sequence[str | None], source: str, *, key: Callable[[str], Any] = natural_key
 ) -> tuple[Tensor, tuple[str, ...]]:

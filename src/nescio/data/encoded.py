@@ -82,6 +82,39 @@ class Files:
         return range(len(self.paths))
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Some of the images of a whole, in an order of their own."""
+
+    whole: Encoded
+    places: Sequence[int]
+
+    @staticmethod
+    def of(whole: Encoded, places: Sequence[int]) -> Encoded:
+        """Those at ``places``; the whole itself where that is all of it."""
+        return whole if [*places] == [*range(len(whole.names))] else Chosen(whole, tuple(places))
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What each is called."""
+        names = self.whole.names
+        return [names[place] for place in self.places]
+
+    def open(self, index: int) -> Path | BinaryIO:
+        """The file, or its content."""
+        return self.whole.open(self.places[index])
+
+    def stamps(self) -> Iterator[str]:
+        """Of the whole, and which of it."""
+        yield from self.whole.stamps()
+        yield from map(str, self.places)
+
+    def groups(self) -> Sequence[int]:
+        """Of each, as the whole has it."""
+        groups = self.whole.groups()
+        return [groups[place] for place in self.places]
+
+
 def file_stamp(path: Path) -> str:
     """Path, size and time of the last change, in one line."""
     try:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from nescio.data.class_numbers import label_text, number_texts
-from nescio.data.encoded import choose_shape, file_stamp
-from nescio.data.folders import read_labelled, tell_alike
-from nescio.data.images import Dataset, ImageSet
+from nescio.data.class_numbers import name_values
+from nescio.data.columns import IMAGES, LABELS
+from nescio.data.encoded import file_stamp
+from nescio.data.encoded_parts import Table, read_table
+from nescio.data.images import Dataset
+from nescio.data.parts import TEST, TRAIN, VALIDATION, part_of_name
 from nescio.data.reading import Reading
 from nescio.errors import DataError, UnreadableImage, UsageError
 from nescio.progress import SILENT, Reporter
@@ -19,16 +24,13 @@ from nescio.progress import SILENT, Reporter
 PREFIX = "hf:"
 """Before the folder, in a data argument."""
 
-LABELS = ("label", "labels", "class", "fine_label")
-"""Columns that may hold the label, where none says that it does."""
-
 
 def read_saved(folder: Path, reading: Reading, reporter: Reporter = SILENT) -> Dataset:
     """Read a folder that ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote.
 
-    Of a ``DatasetDict`` the parts ``train`` and ``test`` count; of one with a single part, that
-    one. Images come from the first column of images, labels from the first of class labels, or
-    from one called ``label``.
+    Of a ``DatasetDict`` the parts for training, validation and test count, by their names; of one
+    with a single part, that one. Images come from the column called ``image`` or the like, or the
+    only one of images; labels likewise from ``label`` or the only one of class labels.
 
     Args:
         folder: The folder.
@@ -40,27 +42,23 @@ def read_saved(folder: Path, reading: Reading, reporter: Reporter = SILENT) -> D
         DataError: The folder is none of these, or lacks images, or labels where they are needed.
         UnreadableImage: An image cannot be decoded, and none may be skipped.
     """
-    parts = _parts(folder, reporter)
-    name = folder.resolve().name
-    columns = {part: _Column.of(folder, part, saved) for part, saved in parts.items()}
-    labels = {part: _labels(folder, saved, reading) for part, saved in parts.items()}
-    classes = labels["train"][1]
-    tell_alike(name, classes, reporter)
-    every = columns["train"] if len(columns) == 1 else _Both(*columns.values())
-    shaped = replace(reading, preprocessing=choose_shape(every, reading, reporter))
-    sets: dict[str, ImageSet] = {}
-    for part, column in columns.items():
-        own, names = labels[part]
-        if names != classes and not set(names) <= set(classes):
-            raise DataError(f"{folder}: train and test have different classes")
-        numbers = None if own is None else [classes.index(names[i]) for i in own]
-        sets[part] = read_labelled(
-            name, column, shaped, labels=numbers, classes=classes, reporter=reporter
-        )
-    return Dataset(name, sets["train"], sets.get("test"))
+    parts = _parts(folder, reading, reporter)
+    source = f"{PREFIX}{folder}"
+    columns = _columns(folder, parts, reading, reporter)
+    texts, order = _texts(source, parts, reading, reporter)
+    named = [part for part, saved in parts.items() for _ in range(len(saved))]
+    kinds = ", ".join(next(iter(parts.values())).features)
+    mend = (
+        f"expected a column of ClassLabel, or one called label (columns {kinds}); --label-column "
+        "names another"
+    )
+    whole = columns[0] if len(columns) == 1 else _Joined(tuple(columns))
+    table = Table(source, whole, texts, named if len(parts) > 1 else None, order, mend)
+    return read_table(folder.resolve().name, table, reading, reporter)
 
 
-def _parts(folder: Path, reporter: Reporter) -> dict[str, Any]:
+def _parts(folder: Path, reading: Reading, reporter: Reporter) -> dict[str, Any]:
+    """The parts that count, by what they are for."""
     try:
         import datasets
     except ImportError as error:
@@ -77,15 +75,77 @@ def _parts(folder: Path, reporter: Reporter) -> dict[str, Any]:
         why = " ".join(str(error).split())[:200]
         raise DataError(f"{PREFIX}{folder}: not a folder of save_to_disk ({why})") from error
     if not isinstance(saved, datasets.DatasetDict):
-        return {"train": saved}
+        return {TRAIN: saved}
+    return _sorted_out(folder, saved, reading, reporter)
+
+
+def _sorted_out(
+    folder: Path, saved: Mapping[str, Any], reading: Reading, reporter: Reporter
+) -> dict[str, Any]:
+    """Of several parts those that are named as such; of one alone, that one."""
     if len(saved) == 1:
-        return {"train": next(iter(saved.values()))}
-    if "train" not in saved:
-        raise DataError(f"{PREFIX}{folder}: it has no part 'train', but {', '.join(saved)}")
-    others = [part for part in saved if part not in ("train", "test")]
+        return {TRAIN: next(iter(saved.values()))}
+    found: dict[str, str] = {}
+    for name in saved:
+        part = part_of_name(name)
+        if part is not None and (part not in found or name == part):
+            found[part] = name
+    if not reading.labelled and found:  # one counts: the test part if there is any
+        only = next(part for part in (TEST, TRAIN, VALIDATION) if part in found)
+        found = {only: found[only]}
+    if not found:
+        raise DataError(
+            f"{PREFIX}{folder}: it has no part 'train', but {', '.join(saved)}; save one of them"
+        )
+    others = [name for name in saved if name not in found.values()]
     if others:
         reporter.note(f"{folder}: the parts {', '.join(others)} are left out")
-    return {part: saved[part] for part in ("train", "test") if part in saved}
+    return {part: saved[name] for part, name in found.items()}
+
+
+def _columns(
+    folder: Path, parts: Mapping[str, Any], reading: Reading, reporter: Reporter
+) -> list[_Column]:
+    """The encoded images of each part; of the first it is told where they are."""
+    tellers = (reporter, *[SILENT] * (len(parts) - 1))
+    return [
+        _Column.of(folder, part, saved, reading.image_column, each)
+        for (part, saved), each in zip(parts.items(), tellers, strict=True)
+    ]
+
+
+def _texts(
+    source: str, parts: Mapping[str, Any], reading: Reading, reporter: Reporter
+) -> tuple[list[str | None] | None, tuple[str, ...]]:
+    """The class name of each image, ``None`` without one; and the names in their order.
+
+    Raises:
+        DataError: Labels are needed, and nobody can tell where they are, or they are none.
+    """
+    import datasets
+
+    kinds = {name: kind for saved in parts.values() for name, kind in saved.features.items()}
+    named = [name for name, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)]
+    usual = [name for name in kinds if name.casefold() in LABELS.standard]
+    given: list[str | None] = []
+    order: dict[str, None] = {}
+    try:
+        column = LABELS.choose(
+            source, [*dict.fromkeys([*usual, *named])], [*kinds], reading.label_column, reporter
+        )
+        if column is None:
+            return None, ()
+        for saved in parts.values():
+            kind = saved.features.get(column)
+            names = tuple(kind.names) if isinstance(kind, datasets.ClassLabel) else ()
+            order |= dict.fromkeys(names)
+            values = [None] * len(saved) if kind is None else [*saved[column]]
+            given += name_values(values, f"{source}: column {column!r}", names)
+    except DataError:
+        if reading.labelled:
+            raise
+        return None, ()
+    return given, tuple(order)
 
 
 @dataclass(frozen=True)
@@ -98,17 +158,19 @@ class _Column:
     column: str
 
     @staticmethod
-    def of(folder: Path, part: str, saved: Any) -> _Column:
+    def of(folder: Path, part: str, saved: Any, asked: str | None, reporter: Reporter) -> _Column:
         import datasets
 
         columns = [n for n, kind in saved.features.items() if isinstance(kind, datasets.Image)]
-        if not columns or not len(saved):
+        chosen = IMAGES.choose(f"{PREFIX}{folder}", columns, [*saved.features], asked, reporter)
+        if chosen is None or chosen not in columns or not len(saved):
             raise DataError(
-                f"{PREFIX}{folder}: it has no images (columns {', '.join(saved.features)})"
+                f"{PREFIX}{folder}: it has no images{f' in {asked!r}' if asked else ''} (columns "
+                f"{', '.join(saved.features)})"
             )
         # As the file holds them: what is decoded, and how, is for nescio to say.
-        raw = saved.select_columns([columns[0]]).with_format("arrow")
-        return _Column(folder, part, raw, columns[0])
+        raw = saved.select_columns([chosen]).with_format("arrow")
+        return _Column(folder, part, raw, chosen)
 
     @property
     def names(self) -> Sequence[str]:
@@ -132,50 +194,26 @@ class _Column:
 
 
 @dataclass(frozen=True)
-class _Both:
-    """The images of two parts, one after the other."""
+class _Joined:
+    """The images of several parts, one after the other."""
 
-    first: _Column
-    second: _Column
+    columns: tuple[_Column, ...]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *accumulate(len(column.saved) for column in self.columns)]
 
     @property
     def names(self) -> Sequence[str]:
-        return [*self.first.names, *self.second.names]
+        return [name for column in self.columns for name in column.names]
 
     def open(self, index: int) -> Path | BytesIO:
-        behind = len(self.first.saved)
-        return self.first.open(index) if index < behind else self.second.open(index - behind)
+        number = bisect_right(self._starts, index) - 1
+        return self.columns[number].open(index - self._starts[number])
 
     def stamps(self) -> Iterator[str]:
-        yield from self.first.stamps()
-        yield from self.second.stamps()
+        for column in self.columns:
+            yield from column.stamps()
 
     def groups(self) -> Sequence[int]:
-        return range(len(self.first.saved) + len(self.second.saved))
-
-
-def _labels(folder: Path, saved: Any, reading: Reading) -> tuple[list[int] | None, tuple[str, ...]]:
-    """The labels of one part as indices, and the class names."""
-    import datasets
-
-    kinds = saved.features
-    named = [name for name, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)]
-    column = next(iter([*named, *(name for name in LABELS if name in kinds)]), None)
-    if column is None:
-        if reading.labelled:
-            raise DataError(
-                f"{PREFIX}{folder}: no column holds labels; expected a ClassLabel, or one called "
-                f"label (columns {', '.join(kinds)})"
-            )
-        return None, ()
-    values = list(saved[column])
-    if named:
-        if min(values) < 0:
-            raise DataError(f"{PREFIX}{folder}: image {values.index(min(values))} has no label")
-        return values, tuple(kinds[column].names)
-    try:
-        texts = [label_text(value) for value in values]
-    except ValueError as error:
-        raise DataError(f"{PREFIX}{folder}: column {column!r}: {error}") from error
-    numbers, classes = number_texts(texts, f"{PREFIX}{folder}")
-    return numbers.tolist(), classes
+        return range(self._starts[-1])

@@ -1,7 +1,9 @@
-"""Parquet files with encoded images in a column ``image``.
+"""Parquet files with encoded images in a column, such as ``image``.
 
 The column holds the bytes of image files, or, as Hugging Face's ``datasets`` writes it, a struct
-with ``bytes`` and ``path``. Labels stand in a column ``label``, names in ``key`` or ``path``.
+with ``bytes`` and ``path``. Labels stand in a column such as ``label``, names in ``key`` or
+``path``.
+Files named ``train-...``, ``validation-...`` and ``test-...`` are parts.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ import json
 import re
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from itertools import accumulate
@@ -19,20 +21,25 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from nescio.data.class_numbers import label_text
-from nescio.data.encoded import choose_shape, file_stamp
-from nescio.data.folders import read_labelled, tell_alike
+from nescio.data.class_numbers import name_values
+from nescio.data.columns import IMAGES, LABELS
+from nescio.data.encoded import file_stamp
+from nescio.data.encoded_parts import Table, read_table
 from nescio.data.images import Dataset
+from nescio.data.parts import parts_of_files
 from nescio.data.reading import Reading
-from nescio.data.shards import RANGE, expand, number_labels
+from nescio.data.shards import RANGE, expand
 from nescio.errors import DataError, UnreadableImage, UsageError
 from nescio.progress import SILENT, Reporter
 
-IMAGE, LABEL, NAMES = "image", "label", ("key", "path")
-"""The columns that are read."""
+NAMES = ("key", "path")
+"""Columns that may say what images are called."""
 
 BUFFER = 2**20
 """Bytes of a column that are read at a time, so that a row group need not be in memory whole."""
+
+LISTED = 30
+"""Columns that a message names."""
 
 KEPT_GROUPS = 2
 """Row groups whose images are in memory where images are asked for one by one."""
@@ -51,23 +58,31 @@ class ParquetFile:
         path: The file.
         groups: How many rows each row group has.
         columns: Its columns.
-        nested: Whether ``image`` is a struct with ``bytes``.
-        classes: The class names that Hugging Face noted for ``label``; empty without.
+        image: The column of images.
+        nested: Whether it is a struct with ``bytes``.
+        classes: The class names that Hugging Face noted, by column.
     """
 
     path: Path
     groups: tuple[int, ...]
     columns: tuple[str, ...]
+    image: str
     nested: bool
-    classes: tuple[str, ...]
+    classes: Mapping[str, tuple[str, ...]]
 
     @staticmethod
-    def look_at(path: Path) -> ParquetFile:
+    def look_at(path: Path, image: str | None = None, reporter: Reporter = SILENT) -> ParquetFile:
         """Find out what is in a file.
+
+        Args:
+            path: The file.
+            image: The column of images; ``None`` to find it.
+            reporter: Told of other columns of images.
 
         Raises:
             UsageError: PyArrow is not installed.
-            DataError: It is no Parquet file, or has no images of a kind that is read.
+            DataError: It is no Parquet file, or has no images of a kind that is read, or nobody can
+                tell in which column.
         """
         pa, pq = load_pyarrow(str(path))
         try:
@@ -79,21 +94,18 @@ class ParquetFile:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"{path}: not a readable Parquet file ({_line(error)})") from error
         columns = tuple(schema.names)
-        if IMAGE not in columns:
+        kinds = {name: _contents_of(pa, schema.field(name).type) for name in columns}
+        found = [name for name, kind in kinds.items() if kind is not None]
+        chosen = IMAGES.choose(str(path), found, columns, image, reporter)
+        if chosen is None or kinds[chosen] is None:
+            listed = ", ".join(f"{name} ({schema.field(name).type})" for name in columns[:LISTED])
             raise DataError(
-                f"{path}: expected images in a column 'image', found {', '.join(columns) or 'none'}"
+                f"{path}: {'no column' if chosen is None else repr(chosen)} "
+                "holds bytes of image files, or a struct with 'bytes'; --image-column names one; "
+                f"its columns are {listed or 'none'}"
             )
-        kind = schema.field(IMAGE).type
-        nested = pa.types.is_struct(kind)
-        if nested:
-            inner = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
-            kind = inner.get("bytes")
-        if kind is None or not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-            raise DataError(
-                f"{path}: 'image' must hold bytes of image files, or a struct with 'bytes', got "
-                f"{schema.field(IMAGE).type}"
-            )
-        return ParquetFile(path, groups, columns, nested, _noted_classes(schema))
+        nested = kinds[chosen] == "nested"
+        return ParquetFile(path, groups, columns, chosen, nested, _noted_classes(schema))
 
     def __len__(self) -> int:
         return sum(self.groups)
@@ -112,7 +124,7 @@ class ParquetFile:
             DataError: What follows is damaged.
         """
         pa, pq = load_pyarrow(str(self.path))
-        wanted = (IMAGE, *NAMES) if wanted is None else wanted
+        wanted = (self.image, *NAMES) if wanted is None else wanted
         columns = [name for name in wanted if name.partition(".")[0] in self.columns]
         try:
             with pq.ParquetFile(self.path, buffer_size=BUFFER) as file:
@@ -125,13 +137,13 @@ class ParquetFile:
     def names(self) -> Iterator[str]:
         """What each image is called; no image is read."""
         own = next((name for name in NAMES if name in self.columns), None)
-        wanted = own or ("image.path" if self.nested else None)
+        wanted = own or (f"{self.image}.path" if self.nested else None)
         if wanted is None:
             yield from self._named([None] * len(self), 0)
             return
         first = 0
         for rows in self.rows(range(len(self.groups)), 2**16, (wanted,)):
-            given = rows[own] if own else [(each or {}).get("path") for each in rows[IMAGE]]
+            given = rows[own] if own else [(each or {}).get("path") for each in rows[self.image]]
             yield from self._named(given, first)
             first += len(given)
 
@@ -147,7 +159,7 @@ class ParquetFile:
             rows: As :meth:`rows` gives them.
             first: The number of the first row in the file.
         """
-        images: list[Any] = rows[IMAGE]
+        images: list[Any] = rows[self.image]
         given = next((rows[name] for name in NAMES if name in rows), None)
         if self.nested:
             own = [image or {} for image in images]
@@ -203,7 +215,7 @@ class ParquetImages:
                 file, group = self._groups[number]
                 while len(self._kept) >= KEPT_GROUPS:
                     self._kept.popitem(last=False)
-                parts = file.rows([group], max(1, file.groups[group]), (IMAGE,))
+                parts = file.rows([group], max(1, file.groups[group]), (file.image,))
                 self._kept[number] = [each for rows in parts for each in file.contents(rows, 0)]
             return self._kept[number]
 
@@ -232,55 +244,98 @@ def read_parquet(pattern: str, reading: Reading, reporter: Reporter = SILENT) ->
         DataError: A file is missing, damaged or has no images; a label is missing or no label.
         UnreadableImage: An image cannot be decoded, and none may be skipped.
     """
-    files = tuple(map(ParquetFile.look_at, expand(pattern)))
+    files = look_at_files(expand(pattern), reading.image_column, reporter)
     images = ParquetImages(files)
     if not images.names:
         raise DataError(f"{pattern}: no images in these {len(files)} files")
-    labels, classes = _labels(pattern, files, images, reading)
     name = re.sub(r"[-_.*?\[\]]+$", "", RANGE.sub("", Path(pattern).name[: -len(".parquet")]))
-    name = name or "parquet"
-    tell_alike(name, classes, reporter)
-    shaped = replace(reading, preprocessing=choose_shape(images, reading, reporter))
-    return Dataset(
-        name,
-        read_labelled(name, images, shaped, labels=labels, classes=classes, reporter=reporter),
+    texts, order = _labels(pattern, files, reading, reporter)
+    parts = parts_of_files(pattern, [file.path for file in files]) if reading.labelled else None
+    every = parts and [
+        part for part, file in zip(parts, files, strict=True) for _ in range(len(file))
+    ]
+    mend = (
+        "expected class numbers or names in a column 'label' (columns "
+        f"{', '.join(files[0].columns)}); --label-column names another"
+    )
+    table = Table(pattern, images, texts, every, order, mend)
+    return read_table(name or "parquet", table, reading, reporter)
+
+
+def look_at_files(
+    paths: Sequence[Path], image: str | None = None, reporter: Reporter = SILENT
+) -> tuple[ParquetFile, ...]:
+    """Find out what is in files of one kind; of the first it is told where images are.
+
+    Args:
+        paths: The files.
+        image: The column of images; ``None`` to find it.
+        reporter: Told of other columns of images.
+
+    Raises:
+        UsageError: PyArrow is not installed.
+        DataError: One is no Parquet file, or has no images.
+    """
+    tellers = (reporter, *[SILENT] * (len(paths) - 1))
+    return tuple(
+        ParquetFile.look_at(path, image, each) for path, each in zip(paths, tellers, strict=True)
     )
 
 
 def _labels(
-    pattern: str, files: Sequence[ParquetFile], images: ParquetImages, reading: Reading
-) -> tuple[list[int] | None, tuple[str, ...]]:
+    pattern: str, files: Sequence[ParquetFile], reading: Reading, reporter: Reporter
+) -> tuple[list[str | None] | None, tuple[str, ...]]:
+    """The class name of each image, ``None`` without one; and the names that someone noted."""
+    columns = dict.fromkeys(name for file in files for name in file.columns)
+    noted = dict.fromkeys(name for file in files for name in file.classes)
+    usual = [name for name in columns if name.casefold() in LABELS.standard]
+    try:
+        column = LABELS.choose(
+            pattern, [*dict.fromkeys([*usual, *noted])], [*columns], reading.label_column, reporter
+        )
+    except DataError:
+        if reading.labelled:
+            raise
+        return None, ()
+    if column is None:
+        return None, ()
     given: list[str | None] = []
     for file in files:
-        if LABEL not in file.columns:
+        if column not in file.columns:
             given += [None] * len(file)
             continue
-        for rows in file.rows(range(len(file.groups)), 2**16, (LABEL,)):
-            for value in rows[LABEL]:
-                try:
-                    given.append(label_text(value))
-                except ValueError as error:
-                    raise DataError(f"{file.path}: column 'label': {error}") from error
-    mend = "a column 'label' must hold a class number or name for each image"
-    labels, classes = number_labels(pattern, given, images.names, reading, mend)
-    noted = files[0].classes
-    if labels is not None and len(noted) >= len(classes) and classes == _numbers(len(classes)):
-        return labels, noted
-    return labels, classes
+        names, where = file.classes.get(column, ()), f"{file.path}: column {column!r}"
+        for rows in file.rows(range(len(file.groups)), 2**16, (column,)):
+            try:
+                given += name_values(rows[column], where, names)
+            except DataError:
+                if reading.labelled:
+                    raise
+                return None, ()
+    order = dict.fromkeys(name for file in files for name in file.classes.get(column, ()))
+    return given, tuple(order)
 
 
-def _numbers(count: int) -> tuple[str, ...]:
-    return tuple(map(str, range(count)))
+def _contents_of(pa: Any, kind: Any) -> str | None:
+    """How a column of a type holds files: ``plain``, ``nested``, or not at all."""
+    if pa.types.is_struct(kind):
+        inner = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
+        return "nested" if "bytes" in inner and _contents_of(pa, inner["bytes"]) else None
+    return "plain" if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else None
 
 
-def _noted_classes(schema: Any) -> tuple[str, ...]:
-    """The names of the classes, where Hugging Face's ``datasets`` noted them."""
+def _noted_classes(schema: Any) -> dict[str, tuple[str, ...]]:
+    """The names of classes by column, where Hugging Face's ``datasets`` noted them."""
     try:
-        noted = json.loads((schema.metadata or {})[b"huggingface"])
-        names = noted["info"]["features"][LABEL]["names"]
-        return tuple(names) if all(isinstance(name, str) for name in names) else ()
-    except (KeyError, TypeError, ValueError):
-        return ()
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        found = {column: kind["names"] for column, kind in features.items() if "names" in kind}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
+    return {
+        column: tuple(names)
+        for column, names in found.items()
+        if isinstance(names, list) and all(isinstance(name, str) for name in names)
+    }
 
 
 def load_pyarrow(wanted: str) -> tuple[Any, Any]:

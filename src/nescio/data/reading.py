@@ -53,6 +53,8 @@ class Reading:
         workers: Processes that decode streamed images ahead of training; 0 for none.
         shuffle_buffer: By how many places a streamed image may leave those of its shard when a
             pass is shuffled.
+        image_column: The column of images, in Parquet and ``hf:``; ``None`` to find it.
+        label_column: Likewise of labels.
 
     Raises:
         UsageError: A value is none of these.
@@ -71,6 +73,8 @@ class Reading:
     stream: bool = False
     workers: int = WORKERS
     shuffle_buffer: int = SHUFFLE_BUFFER
+    image_column: str | None = None
+    label_column: str | None = None
 
     def __post_init__(self) -> None:
         if self.colour not in get_args(Colour):

@@ -53,6 +53,7 @@ class Settings:
         resume: Go on with an earlier run.
         force: Begin anew, whatever is there.
         skip_unreadable: Leave out folders that cannot be opened.
+        image_column: Of Parquet files, the column of images; ``None`` to find it.
     """
 
     rule: Rule
@@ -62,6 +63,7 @@ class Settings:
     resume: bool = False
     force: bool = False
     skip_unreadable: bool = False
+    image_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def describe_run(
         "seed": seed,
         "precision": str(precision).removeprefix("torch."),
         "sources": list(sources),
+        "image_column": settings.image_column,
         "nescio": nescio.__version__,
     }
 
@@ -171,6 +174,7 @@ def _open(
                     classifier.preprocessing,
                     seed=classifier.record.seed,
                     skip_unreadable=settings.skip_unreadable,
+                    image_column=settings.image_column,
                     reporter=reporter,
                 )
     assert plan is not None  # noqa: S101 - each process had its turn

@@ -19,7 +19,7 @@ from nescio.data import Preprocessing, all_images, load
 from nescio.data.encoded import file_stamp
 from nescio.data.idx import find_idx_images, is_images_file, read_idx_set, set_name
 from nescio.data.npz import find_npz_images, read_npz
-from nescio.data.parquet import ParquetFile, names_parquet
+from nescio.data.parquet import look_at_files, names_parquet
 from nescio.data.reading import MEMORY, Reading
 from nescio.data.shards import expand, names_shards
 from nescio.progress import SILENT, Reporter
@@ -101,6 +101,7 @@ def open_plan(
     seed: int = 0,
     memory: int = MEMORY,
     skip_unreadable: bool = False,
+    image_column: str | None = None,
     reporter: Reporter = SILENT,
 ) -> Plan:
     """Find out what arguments name; of files, what is in them is looked up and not read.
@@ -112,18 +113,20 @@ def open_plan(
         memory: Bytes of a compressed set that may be held in memory; more are decoded once into
             the cache folder.
         skip_unreadable: Whether to leave out folders that cannot be opened.
+        image_column: Of Parquet and ``hf:``, the column of images; ``None`` to find it.
         reporter: Told of progress, and of what is left out of folders.
 
     Raises:
         DataError: One is nothing of the kind, or cannot be used.
     """
+    reading = Reading(preprocessing, labelled=False, memory=memory, image_column=image_column)
     sources: list[Source] = []
     for argument in arguments:
         files = find_image_files(argument, reporter, skip_unreadable=skip_unreadable)
         opened: Iterable[Source] = (
             [FileSource(files, preprocessing)]
             if files
-            else _open(argument, preprocessing, seed, memory, reporter)
+            else _open(argument, preprocessing, reading, seed, reporter)
         )
         for source in opened:
             last = sources[-1] if sources else None
@@ -136,27 +139,24 @@ def open_plan(
 
 
 def _open(
-    argument: str, preprocessing: Preprocessing, seed: int, memory: int, reporter: Reporter
+    argument: str, preprocessing: Preprocessing, reading: Reading, seed: int, reporter: Reporter
 ) -> Iterator[Source]:
     path = Path(argument)
     if names_shards(argument):
         yield from (ShardSource(shard, preprocessing) for shard in expand(argument))
     elif names_parquet(argument):
-        for file in expand(argument):
-            yield ParquetSource(ParquetFile.look_at(file), preprocessing)
+        for file in look_at_files(expand(argument), reading.image_column, reporter):
+            yield ParquetSource(file, preprocessing)
     elif path.is_file() and (is_images_file(path) or path.name.endswith(".npz")):
-        yield _open_array(path, preprocessing, memory, reporter)
+        yield _open_array(path, preprocessing, reading, reporter)
     else:
-        made = load(
-            argument, labelled=False, preprocessing=preprocessing, seed=seed, reporter=reporter
-        )
-        images = all_images(made)
+        images = all_images(load(argument, reading=reading, seed=seed, reporter=reporter))
         names = images.names or images.name
         yield SetSource(images.fingerprint(), names, images.images, preprocessing)
 
 
 def _open_array(
-    path: Path, preprocessing: Preprocessing, memory: int, reporter: Reporter
+    path: Path, preprocessing: Preprocessing, reading: Reading, reporter: Reporter
 ) -> Source:
     idx = is_images_file(path)
     found = find_idx_images(path) if idx else find_npz_images(path, reporter)
@@ -164,9 +164,8 @@ def _open_array(
         name = set_name(path) if idx else path.name.removesuffix(".npz")
         return ArraySource(name, found, preprocessing)
     if idx:
-        images = read_idx_set(path, memory=memory, reporter=reporter)
+        images = read_idx_set(path, memory=reading.memory, reporter=reporter)
     else:
-        reading = Reading(labelled=False, memory=memory)
         images = all_images(read_npz(path, reading, reporter))
     return SetSource(file_stamp(path), images.name, images.images, preprocessing)
 
