@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tests_support import Told
 
-from nescio.data import ImageSet, Reading, load
+from nescio.data import ImageSet, Reading, load, split
 from nescio.data.npz import read_npz as read_archive
 from nescio.errors import DataError
 
@@ -155,21 +155,27 @@ MEDMNIST = ("train_images", "train_labels", "val_images", "val_labels", "test_im
 def test_parts_are_what_they_are_named(tmp_path: Path) -> None:
     sizes = {"train": 4, "val": 2, "test": 3}
     arrays = {f"{part}_images": pixels(count) for part, count in sizes.items()}
-    labels = {"train": [[1], [5], [1], [5]], "val": [[1], [6]], "test": [[5], [1], [9]]}
+    labels = {"train": [[1], [5], [1], [5]], "val": [[1], [5]], "test": [[5], [1], [9]]}
     arrays |= {f"{part}_labels": np.array(own) for part, own in labels.items()}
     np.savez(tmp_path / "med.npz", **arrays)
     told = Told()
     dataset = load(tmp_path / "med.npz", reporter=told)
     assert dataset.test is not None
-    # The validation part joins the training part, and a class of the test part alone comes last.
-    assert (dataset.classes, dataset.test.classes) == (("1", "5", "6"), ("1", "5", "6", "9"))
-    assert dataset.train.require_labels().tolist() == [0, 1, 0, 1, 0, 2]
-    assert dataset.test.require_labels().tolist() == [1, 0, 3]
+    # The validation part is calibrated on, and a class of the test part alone comes last.
+    assert (dataset.classes, dataset.test.classes) == (("1", "5"), ("1", "5", "9"))
+    assert dataset.train.require_labels().tolist() == [0, 1, 0, 1, 0, 1]
+    assert dataset.test.require_labels().tolist() == [1, 0, 2]
     both = np.concatenate([arrays["train_images"], arrays["val_images"]])
     assert np.array_equal(dataset.train.images[:, 0].numpy(), both)
     assert [dataset.train.image_name(i) for i in (0, 4)] == ["med/train[0]", "med/validation[0]"]
-    assert any("2 images of its validation part join the 4" in note for note in told.notes)
+    assert dataset.validation is not None
+    assert dataset.validation.tolist() == [False] * 4 + [True] * 2
     assert any("class '9' is in the test part alone" in note for note in told.notes)
+    parts = split(dataset, calibration=0.1, test=0.0)
+    assert (parts.train_indices.tolist(), parts.calibration_indices.tolist()) == (
+        [0, 1, 2, 3],
+        [4, 5],
+    )
     mapped = load(tmp_path / "med.npz", reading=Reading(memory=0))
     assert mapped.train.fingerprint() == dataset.train.fingerprint()
 
@@ -209,6 +215,10 @@ def test_parts_of_two_sizes_become_one(tmp_path: Path) -> None:
             {"images": pixels(2), "labels": [0, 1, 0]},
             "'images' need as many labels, 'labels' has 3",
         ),
+        (
+            {"x_train": pixels(2), "y_train": [0, 1], "x_val": pixels(1), "y_val": [2]},
+            "class '2' has no images in its training part, only in its validation part",
+        ),
         ({"images": pixels(2), "labels": [[1, 1], [0, 1]]}, "a single 1 in each row"),
         ({"images": pixels(2), "labels": [0, 1], "classes": ["a", "a"]}, "'a' comes twice"),
         ({"images": pixels(2), "labels": np.array(["a", None])}, "only pickle reads; save plain"),
@@ -218,7 +228,7 @@ def test_what_is_really_there_is_listed(
     tmp_path: Path, arrays: dict[str, np.ndarray], message: str
 ) -> None:
     np.savez(tmp_path / "a.npz", allow_pickle=True, **arrays)
-    with pytest.raises(DataError, match=rf"a\.npz: .*{message}"):
+    with pytest.raises(DataError, match=rf"^(.*a\.npz|a): .*{message}"):
         load(tmp_path / "a.npz")
 
 

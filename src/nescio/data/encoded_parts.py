@@ -12,14 +12,13 @@ from nescio.data.class_numbers import number_texts
 from nescio.data.encoded import Chosen, Encoded, choose_shape
 from nescio.data.folders import read_labelled, tell_alike
 from nescio.data.images import Dataset, ImageSet
+from nescio.data.layout import CALIBRATION, TEST, TRAIN
 from nescio.data.parts import (
-    TEST,
-    TRAIN,
-    VALIDATION,
+    CALLED,
     PartLabels,
+    held_for_calibration,
     learning_parts,
     tell_absent,
-    tell_joined,
     tell_unlabelled,
 )
 from nescio.data.reading import Reading
@@ -82,10 +81,8 @@ def read_table(name: str, table: Table, reading: Reading, reporter: Reporter = S
     tell_absent(name, table.order, classes, reporter)
     tell_alike(name, classes, reporter)
     places = _places(name, table, labels, reporter)
-    train, test = places[TRAIN], places.get(TEST)
-    validation = places.get(VALIDATION, [])
-    tell_joined(name, len(train), len(validation), reporter)
-    train = [*train, *validation]
+    test, validation = places.get(TEST), places.get(CALIBRATION, [])
+    train = [*places[TRAIN], *validation]
     held = None if test is None else labels[test]
     own = PartLabels.of(name, labels[train], held, classes, reporter)
     used = Chosen.of(encoded, [*train, *(test or [])])
@@ -95,10 +92,24 @@ def read_table(name: str, table: Table, reading: Reading, reporter: Reporter = S
         some, numbers = Chosen.of(encoded, places), labels.tolist()
         return read_labelled(name, some, shaped, labels=numbers, classes=classes, reporter=reporter)
 
+    calibrating = held_for_calibration(name, own.classes, own.train, len(places[TRAIN]))
     learnt = read(train, own.train, own.classes)
-    if test is None or own.test is None:
-        return Dataset(name, learnt)
-    return Dataset(name, learnt, read(test, own.test, own.test_classes))
+    kept = _kept([encoded.names[place] for place in train], learnt.names)
+    return Dataset(
+        name,
+        learnt,
+        None if own.test is None else read(test or [], own.test, own.test_classes),
+        validation=calibrating[kept] if validation else None,
+        part_names={part: CALLED[part] for part in places} if len(places) > 1 else {},
+    )
+
+
+def _kept(names: Sequence[str], kept: Sequence[str]) -> list[int]:
+    """The places of those names that could be read, which come in the same order."""
+    places, found = iter(range(len(names))), list[int]()
+    for name in kept:
+        found.append(next(place for place in places if names[place] == name))
+    return found
 
 
 def _number(table: Table) -> tuple[Tensor, tuple[str, ...]]:

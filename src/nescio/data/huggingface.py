@@ -16,7 +16,8 @@ from nescio.data.columns import IMAGES, LABELS
 from nescio.data.encoded import file_stamp
 from nescio.data.encoded_parts import Table, read_table
 from nescio.data.images import Dataset
-from nescio.data.parts import TEST, TRAIN, VALIDATION, part_of_name
+from nescio.data.layout import CALIBRATION, TEST, TRAIN, part_of
+from nescio.data.parts import CALLED
 from nescio.data.reading import Reading
 from nescio.errors import DataError, UnreadableImage, UsageError
 from nescio.progress import SILENT, Reporter
@@ -87,11 +88,11 @@ def _sorted_out(
         return {TRAIN: next(iter(saved.values()))}
     found: dict[str, str] = {}
     for name in saved:
-        part = part_of_name(name)
+        part = part_of(name)
         if part is not None and (part not in found or name == part):
             found[part] = name
     if not reading.labelled and found:  # one counts: the test part if there is any
-        only = next(part for part in (TEST, TRAIN, VALIDATION) if part in found)
+        only = next(part for part in (TEST, TRAIN, CALIBRATION) if part in found)
         found = {only: found[only]}
     if not found:
         raise DataError(
@@ -109,7 +110,7 @@ def _columns(
     """The encoded images of each part; of the first it is told where they are."""
     tellers = (reporter, *[SILENT] * (len(parts) - 1))
     return [
-        _Column.of(folder, part, saved, reading.image_column, each)
+        _Column.of(folder, CALLED[part], saved, reading.image_column, each)
         for (part, saved), each in zip(parts.items(), tellers, strict=True)
     ]
 

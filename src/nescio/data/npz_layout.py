@@ -16,7 +16,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from nescio.data.parts import KEYWORDS, TEST, TRAIN, VALIDATION
+from nescio.data.layout import CALIBRATION, TEST, TRAIN
+from nescio.data.parts import KEYWORDS
 from nescio.errors import DataError
 
 IMAGES = ("images", "image", "imgs", "img", "x", "data", "inputs")
@@ -100,7 +101,7 @@ class Layout:
     @property
     def answered(self) -> str:
         """The part that counts where no labels are needed: test if there is one."""
-        return next(part for part in (TEST, TRAIN, VALIDATION) if part in self.images)
+        return next(part for part in (TEST, TRAIN, CALIBRATION) if part in self.images)
 
 
 def list_arrays(path: Path) -> dict[str, Entry]:

@@ -1,7 +1,7 @@
 """The parts that a data set comes in: what they are called, and how they make one set.
 
-A validation part joins the training part: what calibrates is drawn from both, by seed or by a split
-file, so that it is a sample of all that was given for learning. The test part stays apart.
+A validation part comes behind the images to train on, and all of it is calibrated on, as of folders
+(:mod:`nescio.data.layout`). The test part stays apart.
 """
 
 from __future__ import annotations
@@ -17,33 +17,24 @@ from torch import Tensor
 
 from nescio.data.class_numbers import WHOLE, keep_occurring
 from nescio.data.images import Dataset, ImageSet
+from nescio.data.layout import CALIBRATION, TEST, TRAIN, USUAL, part_of
 from nescio.data.preprocess import adapt
 from nescio.data.reading import Reading
 from nescio.data.rows import Stack, join
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
+KEYWORDS = MappingProxyType({word: part for part, words in USUAL.items() for word in words})
+"""The part that each of the usual words stands for."""
 
-KEYWORDS = MappingProxyType(
-    {
-        **dict.fromkeys(("train", "training"), TRAIN),
-        **dict.fromkeys(("validation", "valid", "val", "dev"), VALIDATION),
-        **dict.fromkeys(("test", "testing", "eval", "evaluation"), TEST),
-    }
-)
-"""What parts are called, in any case; as Hugging Face's ``datasets`` takes them."""
+CALLED = MappingProxyType({TRAIN: "train", CALIBRATION: "validation", TEST: "test"})
+"""What parts are called in names of images and in messages."""
 
 BETWEEN = re.compile(r"[-._\s0-9]+")
 """What stands between the words of a file's name."""
 
 LISTED = 8
 """Classes that a note names."""
-
-
-def part_of_name(name: str) -> str | None:
-    """The part that a folder, or a part of a saved set, is by its name; ``None`` for none."""
-    return KEYWORDS.get(name.casefold())
 
 
 def part_of_file(path: Path) -> str | None:
@@ -53,7 +44,7 @@ def part_of_file(path: Path) -> str | None:
     """
     found = {KEYWORDS[word] for word in BETWEEN.split(path.stem.casefold()) if word in KEYWORDS}
     if not found:
-        return part_of_name(path.parent.name)
+        return part_of(path.parent.name)
     return found.pop() if len(found) == 1 else None
 
 
@@ -88,22 +79,38 @@ def learning_parts(source: str, found: Iterable[str]) -> None:
     parts = [*found]
     if len(parts) > 1 and TRAIN not in parts:
         raise DataError(
-            f"{source}: it has no part 'train', but {', '.join(parts)}; name one of them alone"
+            f"{source}: it has no part 'train', but {', '.join(CALLED[part] for part in parts)}; "
+            "name one of them alone"
         )
 
 
-def tell_joined(name: str, train: int, validation: int, reporter: Reporter) -> None:
-    """Note that a validation part joins the training part."""
-    if validation:
-        reporter.note(
-            f"{name}: {validation} images of its validation part join the {train} of its training "
-            "part; calibration images are drawn from both"
+def held_for_calibration(name: str, classes: Sequence[str], labels: Tensor, train: int) -> Tensor:
+    """Which images are of the validation part, that comes behind the training part.
+
+    Args:
+        name: Of the set, for errors.
+        classes: The class names.
+        labels: ``(N,)`` int64, of both parts.
+        train: How many images the training part has.
+
+    Returns:
+        ``(N,)`` bool.
+
+    Raises:
+        DataError: A class has no image in the training part.
+    """
+    counts = torch.bincount(labels[:train], minlength=len(classes))
+    for number in (counts == 0).nonzero().flatten().tolist():
+        raise DataError(
+            f"{name}: class {classes[number]!r} has no images in its training part, only in its "
+            "validation part; move some there"
         )
+    return torch.arange(len(labels)) >= train
 
 
 def tell_unlabelled(name: str, part: str, reporter: Reporter) -> None:
     """Note a part that has no labels, where others have."""
-    reporter.note(f"{name}: its {part} part has no labels and is left out")
+    reporter.note(f"{name}: its {CALLED[part]} part has no labels and is left out")
 
 
 def tell_absent(
@@ -201,7 +208,7 @@ def join_pixels(
     Args:
         name: What to call it.
         source: Where they come from, for errors.
-        parts: By :data:`TRAIN`, :data:`VALIDATION` and :data:`TEST`; or one alone.
+        parts: By :data:`TRAIN`, :data:`CALIBRATION` and :data:`TEST`; or one alone.
         reading: What to bring images to, if two sizes must become one; whether labels are needed.
         names: The order of class names; their own, sorted, where empty.
         reporter: Told of what joins, and of what is left out.
@@ -221,12 +228,11 @@ def join_pixels(
     train, test = parts[TRAIN], parts.get(TEST)
     images, labels = train.images, _among(train, order)
     image_names: tuple[str, ...] = ()
-    validation = parts.get(VALIDATION)
+    validation = parts.get(CALIBRATION)
     if validation is not None:
-        tell_joined(name, len(images), len(validation.images), reporter)
         image_names = tuple(
-            f"{name}/{part}[{i}]"
-            for part, own in ((TRAIN, train), (VALIDATION, validation))
+            f"{name}/{CALLED[part]}[{i}]"
+            for part, own in ((TRAIN, train), (CALIBRATION, validation))
             for i in range(len(own.images))
         )
         images = join(*_of_one_shape(images, validation.images, reading))
@@ -237,10 +243,15 @@ def join_pixels(
         first = ImageSet(name, images, None, (), image_names)
         return Dataset(name, first, None if test is None else ImageSet(name, test.images, None, ()))
     own = PartLabels.of(name, labels, held, order, reporter)
+    count = len(train.images)
     return Dataset(
         name,
         ImageSet(name, images, own.train, own.classes, image_names),
         None if test is None else ImageSet(name, test.images, own.test, own.test_classes),
+        validation=None
+        if validation is None
+        else held_for_calibration(name, own.classes, own.train, count),
+        part_names={part: CALLED[part] for part in parts},
     )
 
 
