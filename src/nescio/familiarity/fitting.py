@@ -73,7 +73,7 @@ def fit_familiarity(
     """
     device = next(network.parameters()).device
     few = channels_last(to_float(train.images[:2].to(device)))
-    names = tuple(stages) if stages else find_stages(network, few)
+    names = tuple(stages) if stages else _found_stages(network, few, reporter)
     reader = StageReader(network, weights, names)
     some = _some(train.require_labels(), MOST_IMAGES)
     like = dict(zip(names, reader(few), strict=True))
@@ -103,6 +103,17 @@ def fit_familiarity(
         if len(train) < FEW:
             found = _measured_apart(found, known, reader)
     return Familiarity(tuple(found[name] for name in axes))
+
+
+def _found_stages(network: nn.Module, few: Tensor, reporter: Reporter) -> tuple[str, ...]:
+    """The stages of the network, and a note where none was learned but the output."""
+    names = find_stages(network, few)
+    if set(names) <= {IMAGE, OUTPUT}:
+        reporter.note(
+            "how familiar an image is will be judged by the image and the network's output alone: "
+            "no layer with weights was seen to run between them, once for each image"
+        )
+    return names
 
 
 class _Known:

@@ -1,14 +1,14 @@
 """Stages: where a network is read, and how what is read becomes few numbers.
 
-A stage is a layer with weights together with what follows it (normalisation,
-activation, pooling) up to the next such layer. The image itself, as wavelets see it, is the
-first stage, the network's output the last.
+A stage is a layer with weights of its own, whatever hangs below it, together with what follows
+(normalisation, activation, pooling) up to the next such layer. The image itself, as wavelets see
+it, is the first stage, the network's output the last.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,9 @@ MOST_FEATURES = 1024
 SHAPELESS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)
 """Layers that say nothing new; what stands before them is read."""
 
+PARAMETRIZATIONS = "parametrizations"
+"""Where :mod:`torch.nn.utils.parametrize` puts what it computes a module's weights from."""
+
 
 def find_stages(network: nn.Module, example: Tensor, most: int = MOST_STAGES) -> tuple[str, ...]:
     """The names of the stages of any network, from the image to the output.
@@ -41,7 +44,7 @@ def find_stages(network: nn.Module, example: Tensor, most: int = MOST_STAGES) ->
         example: ``(n, K, H, W)`` float32, a few images to see which layers run, in order.
         most: How many stages to read besides the image.
     """
-    leaves = {name: m for name, m in network.named_modules() if name and not list(m.children())}
+    units = dict(_units(network))
     run: list[str] = []
 
     def note(name: str) -> Callable[..., None]:
@@ -51,7 +54,7 @@ def find_stages(network: nn.Module, example: Tensor, most: int = MOST_STAGES) ->
 
         return hook
 
-    handles = [module.register_forward_hook(note(name)) for name, module in leaves.items()]
+    handles = [module.register_forward_hook(note(name)) for name, module in units.items()]
     try:
         with torch.no_grad():
             network(example)
@@ -62,7 +65,7 @@ def find_stages(network: nn.Module, example: Tensor, most: int = MOST_STAGES) ->
     stages: list[str] = []
     begun = False
     for name in run:
-        layer = leaves[name]
+        layer = units[name]
         if _has_weights(layer):
             begun = True
             stages.append(name)
@@ -72,8 +75,44 @@ def find_stages(network: nn.Module, example: Tensor, most: int = MOST_STAGES) ->
     return (IMAGE, *_evenly(between, most - 1), OUTPUT)
 
 
-def _has_weights(layer: nn.Module) -> bool:
-    return any(parameter.ndim > 1 for parameter in layer.parameters(recurse=False))
+def _units(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """What runs as one piece, by name: layers, whatever hangs below them, and other leaves."""
+    inside = None
+    for name, module in network.named_modules():
+        if not name or (inside is not None and name.startswith(inside)):
+            continue
+        inside = f"{name}." if _is_layer(module) else None
+        if inside is not None or not list(module.children()):
+            yield name, module
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether it computes with weights of its own, and is more than a frame around other layers.
+
+    A frame may own weights, too, such as the embedding of places in a transformer; a layer may hold
+    others with weights, such as an adapter, but then it has the standard name for its own.
+    """
+    if not _has_weights(module):
+        return False
+    below = (child for name, child in module.named_children() if name != PARAMETRIZATIONS)
+    frames = any(parameter.ndim > 1 for child in below for parameter in child.parameters())
+    return not frames or "weight" in {**module._parameters, **_parametrized(module)}
+
+
+def _has_weights(module: nn.Module) -> bool:
+    own = (*module.parameters(recurse=False), *_originals(module))
+    return any(parameter.ndim > 1 for parameter in own)
+
+
+def _originals(module: nn.Module) -> Iterator[nn.Parameter]:
+    """What weights are computed from that :mod:`torch.nn.utils.parametrize` took over."""
+    for kept in _parametrized(module).values():
+        yield from kept.parameters()
+
+
+def _parametrized(module: nn.Module) -> dict[str, nn.Module]:
+    kept = module._modules.get(PARAMETRIZATIONS)
+    return dict(kept.named_children()) if isinstance(kept, nn.ModuleDict) else {}
 
 
 def _evenly(names: Sequence[str], most: int) -> list[str]:

@@ -19,6 +19,7 @@ from nescio.errors import ArchitectureError, UsageError
 from nescio.network.architectures import cnn, mlp
 from nescio.network.modes import evaluating
 from nescio.network.normalise import Normalisation
+from nescio.network.surgery import one_device
 from nescio.network.zoo import build_zoo, is_zoo
 from nescio.randomness import Stream, derive
 
@@ -77,7 +78,7 @@ def make_network(network: NetworkLike, spec: NetworkSpec, seed: int = 0) -> nn.M
     """
     require_network(network)
     if isinstance(network, nn.Module):
-        return network
+        return one_device(network)
     if isinstance(network, str):
         return build(replace(spec, name=network), seed)
     with torch.random.fork_rng(devices=[]):
@@ -237,4 +238,4 @@ def _call_factory(factory: Callable[..., Any], spec: NetworkSpec, name: str) -> 
         raise ArchitectureError(
             f"{name!r} must return a torch.nn.Module, got {type(network).__name__}"
         )
-    return network
+    return one_device(network)

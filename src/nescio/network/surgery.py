@@ -28,6 +28,16 @@ def replaced(network: nn.Module, path: str, module: nn.Module) -> nn.Module:
     return other
 
 
+def one_device(network: nn.Module) -> nn.Module:
+    """``network`` itself, out of a wrapper that spreads it over several devices or processes.
+
+    Such a wrapper copies the weights on its own, so drawn ones could not stand in for them.
+    """
+    while isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        network = network.module
+    return network
+
+
 def named_tensors(network: nn.Module) -> dict[str, Tensor]:
     """All parameters, then all buffers, each by one name: what a posterior may replace."""
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
