@@ -198,7 +198,7 @@ def test_split_uses_the_sets_own_test() -> None:
 
 def test_a_class_too_small_for_its_splits() -> None:
     dataset = Dataset("s", image_set([0] * 9 + [1] * 2))
-    with pytest.raises(DataError, match="class 'c1' has 2 images, too few for each of its 3"):
+    with pytest.raises(DataError, match="class 'c1' has 2 images, too few for each of 3 parts"):
         split(dataset, seed=0, calibration=0.1, test=0.1)
     with pytest.raises(DataError, match="class 'c1' has 1 image, too few"):
         split(Dataset("s", image_set([0] * 9 + [1])), seed=0, calibration=0.1, test=0)

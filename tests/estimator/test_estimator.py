@@ -337,7 +337,7 @@ def test_classes_too_small_to_calibrate(capsys: pytest.CaptureFixture[str]) -> N
     assert any("too few to promise" in note for note in calibrated.notes_)
     with pytest.raises(RuleError, match=r"no valid threshold: 3 calibration images"):
         clone(model).set_params(max_risk=0.01).fit(few, few_y)
-    with pytest.raises(DataError, match="too few for each of its 2 splits"):
+    with pytest.raises(DataError, match="too few for each of 2 parts"):
         clone(model).set_params(rule="calibrated").fit(few[:7], [*few_y[:6], "new"])
     alone = clone(model).set_params(verbose=False).fit(few[:7], [*few_y[:6], "new"])
     assert "new" in alone.classes_

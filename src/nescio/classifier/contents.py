@@ -84,6 +84,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
             "weights_fingerprint": record.weights_fingerprint,
             "split_fingerprint": record.split_fingerprint,
             **({"part_names": dict(record.part_names)} if record.part_names else {}),
+            **({"dropped": list(record.dropped)} if record.dropped else {}),
             **({} if record.grouped is None else {"grouped": asdict(record.grouped)}),
         },
     }
@@ -134,6 +135,7 @@ def rebuild(
                 "history": tuple(Epoch(**epoch) for epoch in training["history"]),
                 "seen": tensors["seen"],
                 "parts": tensors.get("parts"),
+                "dropped": tuple(training.get("dropped", ())),
                 "groups": tensors.get("groups"),
                 "grouped": None if grouped is None else GroupRecord(**grouped),
             }

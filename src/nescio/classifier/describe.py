@@ -110,10 +110,14 @@ def _network(header: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _parts(training: Mapping[str, Any]) -> dict[str, str]:
-    """What the data set itself calls its parts."""
+    """What the data set itself calls its parts, and which of its classes were left out."""
     names = training.get("part_names", {})
     told = ", ".join(f"{part} from {name}" for part, name in names.items())
-    return {"parts": told} if told else {}
+    dropped = ", ".join(str(name) for name in training.get("dropped", ()))
+    return {
+        **({"parts": told} if told else {}),
+        **({"left out as rare": dropped} if dropped else {}),
+    }
 
 
 def _fixed_split(training: Mapping[str, Any]) -> dict[str, str]:

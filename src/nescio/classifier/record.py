@@ -61,6 +61,7 @@ class TrainingRecord:
         groups: ``(N,)`` int64, which of these images belong together; ``None`` where that is not
             known.
         grouped: How that was told.
+        dropped: Classes that the data have, and that training left out with too few images.
     """
 
     data: str
@@ -81,5 +82,6 @@ class TrainingRecord:
     parts: Tensor | None = None
     split_fingerprint: str = ""
     part_names: Mapping[str, str] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
     groups: Tensor | None = None
     grouped: GroupRecord | None = None

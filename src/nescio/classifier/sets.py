@@ -20,6 +20,7 @@ from nescio.data import (
     Splits,
     adapt,
     all_images,
+    drop_classes,
     load,
     parts_of,
     split,
@@ -263,14 +264,31 @@ def _as_dataset(
     reading: Reading | None = None,
 ) -> Dataset:
     if isinstance(data, Dataset):
-        return data
-    return load(
+        return _without_dropped(classifier, data, reporter)
+    dataset = load(
         data,
         preprocessing=classifier.preprocessing,
         seed=classifier.record.seed if seed is None else seed,
-        reading=reading,
+        # A class folder without images is nothing to stop at, where nothing is learnt.
+        reading=replace(reading or Reading(), drop_rare=True),
         reporter=reporter,
     )
+    return _without_dropped(classifier, dataset, reporter)
+
+
+def _without_dropped(classifier: Classifier, dataset: Dataset, reporter: Reporter) -> Dataset:
+    """Of the very data that it was trained on, those without the classes that it left out."""
+    dropped = set(classifier.record.dropped) & set(dataset.classes)
+    if not dropped:
+        return dataset
+    rest = drop_classes(dataset, dropped)
+    if (rest.base or rest).train.fingerprint() != classifier.record.fingerprint:
+        return dataset
+    reporter.note(
+        f"{dataset.name}: {len(dropped)} classes that training left out with too few images are "
+        f"left out here, too: {', '.join(sorted(dropped))}"
+    )
+    return rest
 
 
 def _shifted_set(

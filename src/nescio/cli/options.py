@@ -78,6 +78,10 @@ class FileOptions(ColumnOptions):
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False
     """Leave out, and list, image files that cannot be read. Otherwise the first one is an error."""
 
+    labels: Path | None = None
+    """A CSV file, image,label, that labels the images of a folder without class folders; paths in
+    it are relative to DATA, or to the file's own folder."""
+
     max_pixels: int | None = None
     """Refuse images of more pixels. [89,478,485; of a model, what it was trained with]"""
 

@@ -34,6 +34,7 @@ def read_as(files: FileOptions, images: ImageOptions | None = None) -> Reading:
         value_range=parse_value_range(asked.value_range),
         background=asked.background,
         max_pixels=files.max_pixels,
+        labels=files.labels,
         skip_unreadable=files.skip_unreadable,
         memory=parse_bytes(files.memory),
         stream=files.stream,

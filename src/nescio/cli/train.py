@@ -54,6 +54,7 @@ def train(
     compiled: Annotated[bool, TRAINING, Parameter(name="--compile", negative="")] = False,
     rule: str | None = None,
     stages: str | None = None,
+    drop_rare: Annotated[bool, Parameter(negative="")] = False,
     split: Path | None = None,
     write_split: Path | None = None,
     backbone: NetworkOptions = NetworkOptions(),  # noqa: B008 - frozen
@@ -145,6 +146,8 @@ def train(
     stages
         Where the network is read to tell familiar images: image, paths of layers, and output,
         joined by commas. [found by itself]
+    drop_rare
+        Leave out, and tell of, classes with too few images for each part to get one.
     split
         A CSV file, image,part, that says which image is for train, calibration or test; paths in it
         are relative to DATA. Promises hold for images like those for calibration. [by --seed]
@@ -162,7 +165,7 @@ def train(
         if ranks.rank == 0:
             _check_outputs(None if dry_run else target, write_split, force=force)
         saves = checkpoints.open()
-        reading = read_as(files, images)
+        reading = replace(read_as(files, images), drop_rare=drop_rare)
 
         changes: dict[str, Any] = {
             "epochs": epochs,

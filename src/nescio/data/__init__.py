@@ -3,11 +3,11 @@
 Read in this order: :mod:`rows`, :mod:`ahead`, :mod:`class_numbers`, :mod:`images`, :mod:`features`,
 :mod:`preprocess`, :mod:`reading`, :mod:`augment`, :mod:`store`, :mod:`encoded`,
 :mod:`streamed`, :mod:`raw`, :mod:`idx`, :mod:`npz`, :mod:`walk`,
-:mod:`layout`, :mod:`folders`, :mod:`shards`,
+:mod:`layout`, :mod:`labelling`, :mod:`sorting`, :mod:`folders`, :mod:`shards`,
 :mod:`parquet`, :mod:`synthetic`,
 :mod:`patterns`, :mod:`outlines`, :mod:`shapes`, :mod:`corruptions`, :mod:`shifts`,
-:mod:`download`, :mod:`named`, :mod:`groups`, :mod:`split`, :mod:`table`, :mod:`splitfile`,
-:mod:`grouping`, :mod:`duplicates`,
+:mod:`download`, :mod:`named`, :mod:`groups`, :mod:`rare`, :mod:`split`, :mod:`table`,
+:mod:`splitfile`, :mod:`grouping`, :mod:`duplicates`,
 :mod:`load`, :mod:`labels`.
 """
 
@@ -31,6 +31,7 @@ from nescio.data.labels import read_labels
 from nescio.data.load import NAMES, all_images, as_asked, load
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, as_images, choose_preprocessing
+from nescio.data.rare import drop_classes, drop_rare
 from nescio.data.reading import Colour, Reading, parse_size
 from nescio.data.rows import Rows, Stack, read_all, read_batches, take
 from nescio.data.shapes import (
@@ -81,6 +82,8 @@ __all__ = [
     "decode_image",
     "describe_groups",
     "digits",
+    "drop_classes",
+    "drop_rare",
     "group_extra",
     "group_images",
     "images_at_once",

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nescio.data.class_numbers import natural_key
 from nescio.data.encoded import Encoded, Files, check_failures, choose_shape, read_encoded
 from nescio.data.images import Dataset, ImageSet, Preprocessing, fingerprint_prefix
-from nescio.data.layout import CALIBRATION, TEST, TRAIN, find_layout, find_test
+from nescio.data.layout import CALIBRATION, TEST, TRAIN
 from nescio.data.reading import Reading
+from nescio.data.sorting import (
+    Part,
+    SortedOut,
+    sort_by_file,
+    sort_by_folders,
+    sort_without_labels,
+)
 from nescio.data.streamed import stream_encoded
 from nescio.data.walk import SUFFIXES, Tree, describe_kinds, tell_left_out, walk_folder
 from nescio.errors import DataError
@@ -48,13 +54,15 @@ def read_folder(folder: Path, reading: Reading, reporter: Reporter = SILENT) -> 
     if not tree.images:
         kinds = f"; there are other files ({describe_kinds(tree.others)})" if tree.others else ""
         raise DataError(f"{folder}: no images in this folder ({', '.join(SUFFIXES)}){kinds}")
-    found = _by_classes(tree) if reading.labelled else _without_classes(tree)
+    found = _sort(tree, reading)
     tell_left_out(tree, found.others, reporter)
     for note in found.notes:
         reporter.note(note)
     train, held, test = (found.parts.get(part) for part in (TRAIN, CALIBRATION, TEST))
     assert train is not None  # noqa: S101 - there is no set without it
     if reading.labelled:
+        if reading.drop_rare:
+            train = _without_empty(folder, train, reporter)
         _check_classes(tree, train, held)
         _tell_classes(folder, train, held, test, reporter)
     if test is not None:
@@ -130,110 +138,15 @@ def read_labelled(
     )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Images of one part.
-
-    Attributes:
-        files: Their files.
-        labels: The class of each; ``None`` where they have none.
-        classes: The class names; none where the images have no labels.
-    """
-
-    files: tuple[Path, ...]
-    labels: tuple[str, ...] | None
-    classes: tuple[str, ...]
-
-    def before(self, other: _Part | None) -> _Part:
-        """These images, and then those of another part."""
-        if other is None:
-            return self
-        labels = None if self.labels is None else (*self.labels, *(other.labels or ()))
-        return replace(self, files=(*self.files, *other.files), labels=labels)
+def _sort(tree: Tree, reading: Reading) -> SortedOut:
+    if not reading.labelled:
+        return sort_without_labels(tree)
+    if reading.labels is not None:
+        return sort_by_file(tree, reading.labels, skip_missing=reading.skip_unreadable)
+    return sort_by_folders(tree)
 
 
-@dataclass(frozen=True)
-class _SortedOut:
-    """Which files of a folder are for what.
-
-    Attributes:
-        parts: The images of each part; of one, where labels are not needed.
-        names: What the parts are called in the folder; empty where it has none.
-        others: Files that are no images, or in no class.
-        notes: What else is to be told.
-    """
-
-    parts: Mapping[str, _Part]
-    names: Mapping[str, str]
-    others: Sequence[Path]
-    notes: tuple[str, ...] = ()
-
-
-def _by_classes(tree: Tree) -> _SortedOut:
-    """Each image in a part and a class.
-
-    Raises:
-        DataError: Folders can be read in more than one way.
-    """
-    layout = find_layout(tree)
-    files: dict[str, list[Path]] = {part: [] for part in layout.parts or (TRAIN,)}
-    labels: dict[str, list[str]] = {part: [] for part in files}
-    others = list(tree.others)
-    flat = 0
-    for image in tree.images:
-        names = tree.parts(image)
-        place = layout.place(names)
-        if place is not None:
-            files[place[0]].append(image)
-            labels[place[0]].append(place[1])
-        elif names[0] in layout.flat:
-            flat += 1
-        else:
-            others.append(image)
-    above = tree.root if layout.inside or not layout.parts else tree.root / layout.parts[TRAIN]
-    closed = {each.folder for each in tree.closed}
-    # A class without images is told of, and not left out in silence.
-    folders = {f.name for f in tree.folders if f.parent == above and f not in closed}
-    if layout.inside:
-        folders -= {label for own in labels.values() for label in own}
-    parts = {
-        part: _Part(
-            tuple(files[part]),
-            tuple(labels[part]),
-            _in_order({*labels[part], *(folders if part == TRAIN else ())}),
-        )
-        for part in files
-    }
-    note = (
-        f"{tree.root}: the {flat} images of {', '.join(layout.flat)} lie in no class folders, so "
-        "that they have no labels, and are left out; predict needs none"
-    )
-    return _SortedOut(parts, layout.parts, others, (note,) if flat else ())
-
-
-def _without_classes(tree: Tree) -> _SortedOut:
-    """All images, or those of the test part, where there are training and test folders.
-
-    The folders just above the images' own are classes, where all images lie in such.
-    """
-    test = find_test(tree)
-    chosen = [image for image in tree.images if test is None or tree.parts(image)[0] == test]
-    names = [tree.parts(image)[0 if test is None else 1 :] for image in chosen]
-    labels = tuple(each[0] for each in names) if all(len(each) > 1 for each in names) else None
-    part = _Part(tuple(chosen), labels, () if labels is None else _in_order(set(labels)))
-    left = len(tree.images) - len(chosen)
-    note = (
-        f"{tree.root}: the images in {test} alone count here; the other {left} are left out (name "
-        "their folder for them)"
-    )
-    return _SortedOut({TRAIN: part}, {}, tree.others, (note,) if left else ())
-
-
-def _in_order(names: set[str]) -> tuple[str, ...]:
-    return tuple(sorted(names, key=lambda name: (natural_key(name), name)))
-
-
-def _check_classes(tree: Tree, train: _Part, held: _Part | None) -> None:
+def _check_classes(tree: Tree, train: Part, held: Part | None) -> None:
     """See that there are classes to learn, and images of each.
 
     Raises:
@@ -257,13 +170,27 @@ def _check_classes(tree: Tree, train: _Part, held: _Part | None) -> None:
     empty = [name for name in classes if name not in labels]
     if len(empty) == 1:
         raise DataError(
-            f"{folder}: the class {empty[0]!r} has no images; add some or remove the folder"
+            f"{folder}: the class {empty[0]!r} has no images; add some or remove the folder, or "
+            "leave such classes out with --drop-rare"
         )
     if empty:
         raise DataError(
-            f"{folder}: {len(empty)} classes have no images ({', '.join(empty[:LISTED])}"
-            f"{', ...' * (len(empty) > LISTED)}); add some or remove the folders"
+            f"{folder}: {len(empty)} classes have no images ({_some(empty)}); add some, remove the "
+            "folders, or leave such classes out with --drop-rare"
         )
+
+
+def _without_empty(folder: Path, train: Part, reporter: Reporter) -> Part:
+    """Without the classes that have no images."""
+    labels = set(train.labels or ())
+    empty = [name for name in train.classes if name not in labels]
+    if empty:
+        reporter.note(f"{folder}: classes without images are left out: {_some(empty)}")
+    return replace(train, classes=tuple(name for name in train.classes if name in labels))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED)
 
 
 def _deeper(tree: Tree) -> str:
@@ -275,7 +202,7 @@ def _deeper(tree: Tree) -> str:
 
 
 def _tell_classes(
-    folder: Path, train: _Part, held: _Part | None, test: _Part | None, reporter: Reporter
+    folder: Path, train: Part, held: Part | None, test: Part | None, reporter: Reporter
 ) -> None:
     """Note classes that only one of the parts has."""
     own = [] if test is None else [name for name in test.classes if name not in train.classes]
@@ -297,14 +224,14 @@ def _tell_classes(
             )
 
 
-def _read_set(name: str, part: _Part, reading: Reading, reporter: Reporter) -> ImageSet:
+def _read_set(name: str, part: Part, reading: Reading, reporter: Reporter) -> ImageSet:
     number = {name: i for i, name in enumerate(part.classes)}
     labels = None if part.labels is None else [number[label] for label in part.labels]
     files, classes = Files(part.files), part.classes
     return read_labelled(name, files, reading, labels=labels, classes=classes, reporter=reporter)
 
 
-def _places(read: ImageSet, part: _Part) -> Tensor:
+def _places(read: ImageSet, part: Part) -> Tensor:
     """``(N,)`` bool: which images are of the part."""
     names = {str(file) for file in part.files}
     return torch.tensor([name in names for name in read.names], dtype=torch.bool)

@@ -114,6 +114,31 @@ def find_test(tree: Tree) -> str | None:
     return test if test in _tops(tree) else None
 
 
+def find_parts(tree: Tree) -> Mapping[str, str]:
+    """The folders of parts, if all images lie in such; for sets whose labels are not in folders.
+
+    Raises:
+        DataError: Two are called like one part.
+    """
+    called = {name: part_of(name) for name in _tops(tree)}
+    loose = any(len(tree.parts(image)) < 2 for image in tree.images)
+    if loose or TRAIN not in called.values() or None in called.values():
+        return {}
+    parts: dict[str, str] = {}
+    for name, part in called.items():
+        if str(part) in parts:
+            raise _called_alike(tree, parts[str(part)], name, str(part))
+        parts[str(part)] = name
+    return parts
+
+
+def _called_alike(tree: Tree, first: str, second: str, part: str) -> DataError:
+    return DataError(
+        f"{tree.root}: {first!r} and {second!r} are both called like the {part} part; "
+        f"rename one of them ({_usual()}), or move it away"
+    )
+
+
 def _parts_above(tree: Tree, tops: Mapping[str, _Top], called: Mapping[str, str]) -> Layout:
     root = tree.root
     parts: dict[str, str] = {}
@@ -123,10 +148,7 @@ def _parts_above(tree: Tree, tops: Mapping[str, _Top], called: Mapping[str, str]
                 f"{root / name}: no images in this folder; add some, or remove the folder"
             )
         if part in parts:
-            raise DataError(
-                f"{root}: {parts[part]!r} and {name!r} are both called like the {part} part; "
-                f"rename one of them ({_usual()}), or move it away"
-            )
+            raise _called_alike(tree, parts[part], name, part)
         parts[part] = name
     flat = [name for name in called if not tops[name].below]
     parts = {part: name for part, name in parts.items() if name not in flat}

@@ -125,10 +125,18 @@ def _load(source: str | Path, reading: Reading, seed: int, reporter: Reporter) -
     name, _, count = text.partition(":")
     if name in COUNTS:
         return _make(name, count, reading, seed, reporter)
+    if reading.labelled and reading.labels is not None and not _is_folder(text):
+        raise UsageError(
+            f"--labels {reading.labels}: it labels the image files of a folder, and {text} is none"
+        )
     dataset = _read(text, reading, reporter)
     if reading.labelled:
         _require_classes(dataset)
     return _adapt(dataset, reading)
+
+
+def _is_folder(text: str) -> bool:
+    return text not in NAMES and Path(text).is_dir() and find_idx_pair(Path(text)) is None
 
 
 def _read(text: str, reading: Reading, reporter: Reporter) -> Dataset:

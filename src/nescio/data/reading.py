@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 from nescio.data.images import FITS, Fit, Preprocessing
@@ -45,6 +46,9 @@ class Reading:
             :class:`nescio.data.Decoding`]
         labelled: ``False`` where labels and a second class are not needed: for
             out-of-distribution sets and for prediction.
+        labels: A CSV file, ``image,label``, that labels the image files of a folder, see
+            :func:`nescio.data.labelling.read_file_labels`; ``None`` where folders do.
+        drop_rare: Whether training leaves out classes with too few images to be split.
         skip_unreadable: Whether to leave out, and list, files that cannot be decoded.
         memory: Bytes of decoded images to hold in memory. A larger folder is decoded once into
             a file of the user's cache folder, and read from there batch by batch.
@@ -68,6 +72,8 @@ class Reading:
     background: str = "auto"
     max_pixels: int | None = None
     labelled: bool = True
+    labels: Path | None = None
+    drop_rare: bool = False
     skip_unreadable: bool = False
     memory: int = MEMORY
     stream: bool = False

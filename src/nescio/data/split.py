@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nescio.data.groups import deal_groups, of_groups
 from nescio.data.images import Dataset, ImageSet
+from nescio.data.rare import require_common
 from nescio.data.rows import join
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
@@ -62,23 +63,17 @@ def split(dataset: Dataset, *, seed: int = 0, calibration: float, test: float) -
     test = 0.0 if dataset.test is not None else test
     if dataset.train.groups is not None:
         return split_by(dataset, _dealt(dataset, calibration, test, generator))
+    require_common(dataset, calibration=calibration, test=test)
     parts: dict[str, list[np.ndarray[tuple[int], np.dtype[np.int64]]]]
     parts = {"train": [], "calibration": [], "test": []}
     held = np.zeros(len(labels), bool)
     if dataset.validation is not None:
         held, calibration = dataset.validation.numpy(), 0.0
         parts["calibration"].append(np.flatnonzero(held))
-    for number, name in enumerate(dataset.classes):
+    for number in range(len(dataset.classes)):
         members = generator.permutation(np.flatnonzero((labels == number) & ~held))
         left_out = _count(len(members), test)
         calibrating = _count(len(members) - left_out, calibration)
-        needed = 1 + (test > 0) + (calibration > 0)
-        if len(members) < needed:
-            raise DataError(
-                f"{dataset.name}: class {name!r} has {len(members)} "
-                f"{'image' if len(members) == 1 else 'images'}, too few for each of its {needed} "
-                f"splits; give it at least {needed}"
-            )
         parts["test"].append(members[:left_out])
         parts["calibration"].append(members[left_out : left_out + calibrating])
         parts["train"].append(members[left_out + calibrating :])

@@ -293,6 +293,7 @@ def _classifier(
         parts=ready.parts,
         split_fingerprint=fixed,
         part_names=names,
+        dropped=ready.dropped,
         groups=ready.dataset.train.groups,
         grouped=_group_record(ready, asked.grouping),
     )

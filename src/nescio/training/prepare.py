@@ -20,6 +20,7 @@ from nescio.data import (
     Splits,
     as_asked,
     count_groups,
+    drop_rare,
     group_extra,
     group_images,
     join_extra,
@@ -78,6 +79,7 @@ class Ready:
         module: The network.
         loaded: The weights that it begins with, if from a file.
         calibrates: Whether there are calibration images.
+        dropped: The classes that were left out, with too few images.
     """
 
     dataset: Dataset
@@ -92,6 +94,7 @@ class Ready:
     module: nn.Module
     loaded: LoadedWeights | None
     calibrates: bool
+    dropped: tuple[str, ...] = ()
 
 
 def prepare(asked: Asked, reporter: Reporter) -> Ready:
@@ -109,6 +112,11 @@ def prepare(asked: Asked, reporter: Reporter) -> Ready:
     dataset.require_unshifted()
     dataset = group_images(dataset, asked.grouping, reporter)
     test_fraction = asked.test if dataset.test is None and asked.split_file is None else 0.0
+    dropped: tuple[str, ...] = ()
+    if reading.drop_rare and asked.split_file is None:
+        dataset, dropped = drop_rare(
+            dataset, calibration=recipe.calibration, test=test_fraction, reporter=reporter
+        )
     splits, parts = _split(dataset, recipe, test_fraction, asked.split_file, asked.seed)
     _tell_parts(dataset, splits, recipe.calibration, asked.split_file, reporter)
     if asked.write_split_to is not None:
@@ -136,6 +144,7 @@ def prepare(asked: Asked, reporter: Reporter) -> Ready:
         module=module,
         loaded=loaded,
         calibrates=calibrates,
+        dropped=dropped,
     )
 
 
