@@ -60,8 +60,9 @@ quality: $(STAMP) ## What the default recipe is worth beyond MNIST: goes on wher
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/quality_tables.py
 
+# Not --quiet: what it does not say, --strict does not count.
 docs: $(DOCS) ## Build the documentation site into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: $(DOCS) ## Show the site while it is written, at http://127.0.0.1:8000
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
