@@ -66,7 +66,7 @@ BLACK = png(np.zeros((2, 2), np.uint8))
         ([("a.png", BLACK), ("a.json", b"[" * 200_000)], r"'a\.json' is no label in UTF-8"),
         ([("a.png", BLACK), ("a.json", b'{"label": 1.5}')], "must be a class number or name"),
         ([("a.png", BLACK), ("a.cls", b"")], "must be a class number or name"),
-        ([("a.png", BLACK), ("a.cls", b"-1")], "every label is -1"),
+        ([("a.png", BLACK), ("a.cls", b"-1")], "no image has a label"),
         ([("a.png", BLACK), ("a.cls", bytes(2**21))], "too large for a label"),
         ([("a.png", BLACK), ("a.json", b"{}")], "'a.png' has no label"),
     ],
@@ -110,7 +110,7 @@ def test_hostile_members_are_neither_followed_nor_extracted(tmp_path: Path) -> N
     told = Told()
     images = load(path, labelled=False, reporter=told).train
     assert images.names == ("a.tar//absolute.png",)
-    assert told.notes == [f"{path}: 7 members are neither images nor labels of any"]
+    assert told.notes == [f"{path}: members that are not used: 4 links and the like, 3 hidden"]
     assert sorted(each.name for each in tmp_path.rglob("*")) == ["a.tar", "in", "secret.png"]
 
 
@@ -152,3 +152,63 @@ def test_patterns(tmp_path: Path) -> None:
     for endless in ("{0..999999999999}", "{2..1}", "{0..9999}{0..9999}"):
         with pytest.raises(DataError, match="stands for no shard, or for more than"):
             expand(f"{tmp_path}/s-{endless}.tar")
+
+
+def test_a_dot_in_a_name_is_told_and_loses_no_row(tmp_path: Path) -> None:
+    members = [("x.png", BLACK), ("x.cls", b"0")]
+    for name in ("in/a.b0", "in/a.b1"):
+        members += [(f"{name}.png", BLACK), (f"{name}.cls", b"1")]
+    path = write_tar(tmp_path / "a.tar", members)
+    for labelled in (True, False):
+        with pytest.raises(DataError, match=r"'in/a\.b0\.png' .* part of 'in/a'; name it 'in/a_b0"):
+            load(path, labelled=labelled)
+
+
+def test_what_is_not_used_is_told_by_kind(tmp_path: Path) -> None:
+    members = [("0.png", BLACK), ("0.mask.png", BLACK), ("0.cls", b"0"), ("0.txt", b"a")]
+    members += [("1.png", BLACK), ("1.cls", b"1"), ("1.json", b"{}"), ("2.cls", b"1"), ("r", b"")]
+    told = Told()
+    path = write_tar(tmp_path / "a.tar", members)
+    assert len(load(path, reporter=told).train) == 2
+    kinds = (
+        "1 .cls without an image, 1 .json without a label, 1 .mask.png, 1 .txt, 1 without ending"
+    )
+    assert told.notes == [f"{path}: members that are not used: {kinds}"]
+    with pytest.raises(DataError, match=r"no images in these 1 shards; they hold 2 \.txt"):
+        load(write_tar(tmp_path / "b.tar", [("a.txt", b"x"), ("b.txt", b"x")]))
+
+
+def test_labels_stay_what_is_written(tmp_path: Path) -> None:
+    texts = ("0", "1", "01", "2", "00")
+    members = [(f"{i}.png", BLACK) for i in range(5)]
+    members += [(f"{i}.cls", text.encode()) for i, text in enumerate(texts)]
+    members.append(("0.json", b'{"label": "another word for it"}'))
+    found = load(write_tar(tmp_path / "a.tar", members)).train
+    assert found.classes == ("0", "00", "01", "1", "2")
+    assert [found.classes[i] for i in found.require_labels().tolist()] == [*texts]
+
+
+def test_shards_of_parts(tmp_path: Path) -> None:
+    for part, labels in (("train", "0101"), ("val", "01"), ("test", "10")):
+        members = [(f"{i}.png", BLACK) for i in range(len(labels))]
+        members += [(f"{i}.cls", label.encode()) for i, label in enumerate(labels)]
+        write_tar(tmp_path / f"set-{part}-000.tar", members)
+    dataset = load(tmp_path / "set-*.tar")
+    assert dataset.test is not None
+    assert dataset.validation is not None
+    assert dataset.validation.tolist() == [False] * 4 + [True] * 2
+    assert dataset.test.require_labels().tolist() == [1, 0]
+    assert len(load(tmp_path / "set-*.tar", labelled=False).train) == 8
+    # A part without any label is left out; an image without one among others may have lost it.
+    write_tar(tmp_path / "set-test-000.tar", [("0.png", BLACK)])
+    told = Told()
+    assert load(tmp_path / "set-*.tar", reporter=told).test is None
+    assert "set: its test part has no labels and is left out" in told.notes
+    write_tar(tmp_path / "set-val-000.tar", [("0.png", BLACK), ("1.png", BLACK), ("1.cls", b"0")])
+    with pytest.raises(DataError, match=r"'0\.png' has no label; put one beside it"):
+        load(tmp_path / "set-*.tar")
+
+
+def test_no_label_is_needed_to_answer(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", [("0.png", BLACK), ("0.cls", b"\xff")])
+    assert load(path, labelled=False).train.labels is None

@@ -14,6 +14,7 @@ from processes import run_job
 from scoring_support import read_rows, run, write_idx, write_parquet
 from tests_support import png, stripes, write_tar
 
+from nescio.cli import main
 from nescio.data import Preprocessing
 from nescio.files import claimed
 from nescio.scoring import pieces, sources
@@ -332,3 +333,21 @@ def test_names_of_parts() -> None:
     assert part.counts.images == 2048
     for other in ("about.json", "done.0", ".begun.x.part", "00000012.1.ab.jsonl", "1.csv"):
         assert Part.parse(other) is None
+
+
+def test_every_member_of_a_shard_is_accounted_for(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = [png(each) for each in stripes(2, 0).images[:, 0].numpy()]
+    members = [("a.png", good[0]), ("b.0.png", good[1]), ("a.cls", b"0"), ("c.txt", b"")]
+    path, out = write_tar(tmp_path / "a.tar", members), tmp_path / "a.jsonl"
+    assert main(["predict", *map(str, (model_file, path, "--samples", "4", "--out", out))]) == 2
+    told = capsys.readouterr()
+    assert "note: not answered, for they are no images: 1 .txt" in told.err
+    assert "'b.0.png' has a dot before its ending" in told.err
+    assert [row["image"] for row in read_rows(out)] == ["a.tar/a.png", "a.tar/b.0.png"]
+    write_tar(path, [("c.txt", b""), ("d.txt", b"")])
+    empty = fails(capsys, model_file, path, "--out", tmp_path / "b.jsonl")
+    assert "there is no image in it; it holds 2 .txt, 1 shards without an image" in empty
+    assert "no images in these 1 shards; they hold 2 .txt" in fails(capsys, model_file, path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.jsonl", "a.tar"]

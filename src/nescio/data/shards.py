@@ -2,24 +2,26 @@
 
 Members ``KEY.jpg`` (or another image) and ``KEY.cls`` (a class number or name) or ``KEY.json``
 (an object with ``label`` or ``cls``) belong together; a key goes up to the first dot of the
-file's name. Shards are read from where they lie: a first pass notes where each image stands, and
-nothing is ever extracted, so what a member is called cannot reach the disk.
+file's name. Shards named as parts, such as ``set-train-000.tar``, are parts. They are read from
+where they lie: a first pass notes where each image stands, and nothing is ever extracted, so what
+a member is called cannot reach the disk.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from nescio.data.class_numbers import natural_key, number_texts
-from nescio.data.encoded import choose_shape
-from nescio.data.folders import read_labelled, tell_alike
+from nescio.data.class_numbers import natural_key
+from nescio.data.encoded_parts import Table, read_table
 from nescio.data.images import Dataset
-from nescio.data.members import Members, Record, State, look_through, state_of
+from nescio.data.members import Members, Record, State, state_of
+from nescio.data.parts import parts_of_files
 from nescio.data.reading import Reading
+from nescio.data.shard_index import describe_left, look_through
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
 
@@ -28,6 +30,10 @@ MOST_SHARDS = 100_000
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 """``{000..003}`` or ``{a,b}``."""
+
+
+MEND = 'put one beside it, as KEY.cls or as "label" in KEY.json'
+"""What to do about an image without a label."""
 
 
 def names_shards(text: str) -> bool:
@@ -51,41 +57,42 @@ def read_shards(pattern: str, reading: Reading, reporter: Reporter = SILENT) -> 
     shards = expand(pattern)
     records: list[Record] = []
     states: list[State] = []
-    skipped = 0
+    left: Counter[str] = Counter()
     with reporter.task("looking through shards", len(shards), "shards") as task:
         for number, shard in enumerate(shards):
             states.append(state_of(shard.stat()))
-            found, others = look_through(shard, number)
-            records += found
-            skipped += others
+            looked = look_through(shard, number, labelled=reading.labelled)
+            records += looked.records
+            left += looked.left
             task.advance()
     if not records:
-        raise DataError(f"{pattern}: no images in these {len(shards)} shards")
-    if skipped:
-        reporter.note(f"{pattern}: {skipped} members are neither images nor labels of any")
+        held = f"; they hold {describe_left(left)}" if left else ""
+        raise DataError(f"{pattern}: no images in these {len(shards)} shards{held}")
+    if left:
+        reporter.note(f"{pattern}: members that are not used: {describe_left(left)}")
     name = re.sub(r"[-_.]+$", "", RANGE.sub("", Path(pattern).name.removesuffix(".tar")))
     name = re.sub(r"[-_.*?\[\]]+$", "", name) or "shards"
-    labels, classes = number_labels(
-        pattern,
-        [record.label for record in records],
-        [repr(record.name) for record in records],
-        reading,
-        'put one beside it, as KEY.cls or as "label" in KEY.json',
-    )
-    tell_alike(name, classes, reporter)
+    parts = parts_of_files(pattern, shards) if reading.labelled else None
+    of_each = parts and [parts[record.shard] for record in records]
+    if reading.labelled:
+        _require_labels(pattern, records, of_each)
     images = Members(tuple(shards), tuple(states), tuple(records))
-    shaped = choose_shape(images, reading, reporter)
-    return Dataset(
-        name,
-        read_labelled(
-            name,
-            images,
-            replace(reading, preprocessing=shaped),
-            labels=labels,
-            classes=classes,
-            reporter=reporter,
-        ),
-    )
+    texts = [record.label for record in records]
+    return read_table(name, Table(pattern, images, texts, of_each, (), MEND), reading, reporter)
+
+
+def _require_labels(pattern: str, records: Sequence[Record], parts: Sequence[str] | None) -> None:
+    """See that no image lacks a label where others of its part have one: a member may be lost.
+
+    Raises:
+        DataError: One does.
+    """
+    of_each = parts or [""] * len(records)
+    pairs = [*zip(of_each, records, strict=True)]
+    labelled = {part for part, record in pairs if record.label is not None} or {of_each[0]}
+    for part, record in pairs:
+        if part in labelled and record.label is None:
+            raise DataError(f"{pattern}: {record.name!r} has no label; {MEND}")
 
 
 def expand(pattern: str) -> list[Path]:
@@ -127,32 +134,3 @@ def _ranges(pattern: str) -> list[str]:
         pieces += [[pattern[end : match.start()]], choices]
         end = match.end()
     return ["".join(parts) for parts in product(*pieces, [pattern[end:]])]
-
-
-def number_labels(
-    source: str,
-    labels: Sequence[str | None],
-    names: Sequence[str],
-    reading: Reading,
-    mend: str,
-) -> tuple[list[int] | None, tuple[str, ...]]:
-    """The labels as indices into the names that occur, in natural order.
-
-    Args:
-        source: What they come from, for errors.
-        labels: Of each image, as they are written; ``None`` where there is none.
-        names: Of the images, for errors.
-        reading: Whether labels are needed.
-        mend: What to do where one is missing.
-
-    Raises:
-        DataError: Labels are needed and one is missing, or is no class.
-    """
-    if None in labels:
-        if reading.labelled:
-            raise DataError(f"{source}: {names[labels.index(None)]} has no label; {mend}")
-        return None, ()
-    numbers, classes = number_texts(labels, source)
-    if reading.labelled and not classes:
-        raise DataError(f"{source}: every label is -1, which stands for none; {mend}")
-    return (numbers.tolist(), classes) if classes else (None, ())

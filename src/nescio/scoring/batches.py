@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nescio.data import Preprocessing, Stack, list_images, read_images
@@ -21,6 +21,7 @@ class Batch:
         images: ``(n, K, H, W)`` uint8, those that could, in order.
         actual: The true label of each name, where known; empty where nobody asked.
         files: Where each was read from; empty for a data set.
+        left: How many things of each kind beside them are no images.
     """
 
     names: Sequence[str]
@@ -28,6 +29,7 @@ class Batch:
     images: Stack
     actual: Sequence[str | None] = ()
     files: Sequence[Path] = ()
+    left: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def readable(self) -> list[int]:

@@ -1,15 +1,16 @@
 """Sources whose images are encoded: files, and what shards and Parquet files hold."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 
 from nescio.data import Preprocessing
 from nescio.data.encoded import Encoded, file_stamp, read_encoded
-from nescio.data.members import Members, list_members
+from nescio.data.members import Members
 from nescio.data.parquet import ParquetFile
+from nescio.data.shard_index import list_members
 from nescio.errors import DataError, UnreadableImage
 from nescio.scoring import pieces
 from nescio.scoring.batches import Batch, batch_of_files
@@ -60,11 +61,17 @@ class ShardSource:
 
     def batches(self, piece: int) -> Iterator[Batch]:  # noqa: ARG002 - likewise
         """The images of a piece in their order."""
-        members, end = list_members(self.shard)
+        listed = list_members(self.shard)
+        members = listed.members
         for part in parts_of(len(members.names), self.preprocessing):
             yield _decoded(_Some(members, range(part.start, part.stop)), self.preprocessing)
-        if end is not None:
-            yield _failed([end[0]], end[1], self.preprocessing)
+        for name, why in listed.failures:
+            yield _failed([name], why, self.preprocessing)
+        left = dict(listed.left)
+        if not members.names and not listed.failures:
+            left["shards without an image"] = 1
+        if left:
+            yield replace(_failed([], "", self.preprocessing), left=left)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import nescio
 from nescio.classifier import Classifier, Predictor
 from nescio.classifier.fingerprint import posterior_digest
+from nescio.data.shard_index import describe_left
 from nescio.devices import choose_precision
 from nescio.errors import DataError
 from nescio.files import atomic_path, claimed
@@ -192,6 +194,7 @@ class _Run:
     plan: Plan
     form: Format
     folder: PartsFolder
+    left: Counter[str] = field(default_factory=Counter)  # what is no image, by kind
 
     def go(self, ranks: Ranks, reporter: Reporter) -> Result:
         """Do what is left, with all processes."""
@@ -231,18 +234,21 @@ class _Run:
     def score_piece(self, piece: int, watch: Watch) -> Part:
         """Read, decide and write one piece."""
         stamp = self.plan.stamp(piece)
-        counts = Counts()
+        counts, last = Counts(), "nothing in it"
         with explained(self.folder.path), self.folder.open() as path:
             with self.form.writer(path) as writer:
                 for batch in self.plan.batches(piece):
+                    self.left.update(batch.left)
+                    if not batch.names:
+                        continue
                     answers = self._answer(batch)
                     writer.write(answers)
-                    counts += _count(answers)
+                    counts, last = counts + _count(answers), answers.names[-1]
                     watch.advance(len(answers.names))
             if self.plan.stamp(piece) != stamp:
                 raise DataError(
-                    f"piece {piece}, with {answers.names[-1]}: its files changed while they were "
-                    "read; let them be, and go on with --resume"
+                    f"piece {piece}, with {last}: its files changed while they were read; let them "
+                    "be, and go on with --resume"
                 )
             part = Part(piece, stamp, counts, self.form.suffix)
             self.folder.keep(path, part)
@@ -292,8 +298,16 @@ class _Run:
                 "--resume"
             )
         counts = sum((part.counts for part in parts), Counts())
+        left = [Counter(json.loads(each)) for each in exchange(ranks, json.dumps(self.left))]
+        held = describe_left(sum(left, Counter[str]()))
         first = ""
         with together(ranks):
+            if not counts.images:
+                if ranks.rank == 0:
+                    self.folder.clear()
+                raise DataError(f"there is no image in it{f'; it holds {held}' if held else ''}")
+            if held:
+                reporter.note(f"not answered, for they are no images: {held}")
             if ranks.rank == 0:
                 first = self._join(parts, reporter)
         return Result(counts, exchange(ranks, first)[0])
