@@ -7,7 +7,7 @@ Read in this order: :mod:`rows`, :mod:`ahead`, :mod:`class_numbers`, :mod:`image
 :mod:`parquet`, :mod:`synthetic`,
 :mod:`patterns`, :mod:`outlines`, :mod:`shapes`, :mod:`corruptions`, :mod:`shifts`,
 :mod:`download`, :mod:`named`, :mod:`groups`, :mod:`rare`, :mod:`split`, :mod:`table`,
-:mod:`splitfile`, :mod:`grouping`, :mod:`duplicates`,
+:mod:`splitfile`, :mod:`grouping`, :mod:`duplicates`, :mod:`near_copies`,
 :mod:`load`, :mod:`labels`.
 """
 
@@ -29,6 +29,7 @@ from nescio.data.groups import count_groups, of_groups, one_of_each
 from nescio.data.images import Dataset, ImageSet, Preprocessing, images_at_once, to_float
 from nescio.data.labels import read_labels
 from nescio.data.load import NAMES, all_images, as_asked, load
+from nescio.data.near_copies import NearCopies, near_copies, tell_near_copies
 from nescio.data.patterns import blank, checkerboard, constant, natural
 from nescio.data.preprocess import adapt, as_images, choose_preprocessing
 from nescio.data.rare import drop_classes, drop_rare
@@ -63,6 +64,7 @@ __all__ = [
     "Grouping",
     "ImageSet",
     "MixedShapes",
+    "NearCopies",
     "Preprocessing",
     "ReadResult",
     "Reading",
@@ -93,6 +95,7 @@ __all__ = [
     "load",
     "mixed_shapes",
     "natural",
+    "near_copies",
     "noise",
     "novel_shapes",
     "number_array",
@@ -121,6 +124,7 @@ __all__ = [
     "take",
     "tell_duplicates",
     "tell_groups",
+    "tell_near_copies",
     "to_float",
     "write_split",
 ]

@@ -32,6 +32,7 @@ from nescio.data import (
     suitable_augmentation,
     tell_duplicates,
     tell_groups,
+    tell_near_copies,
     write_split,
 )
 from nescio.errors import DataError, UsageError
@@ -123,6 +124,7 @@ def prepare(asked: Asked, reporter: Reporter) -> Ready:
         write_split(asked.write_split_to, dataset, splits)
     tell_groups(dataset.name, splits, reporter)
     tell_duplicates(dataset.name, splits, reporter)
+    tell_near_copies(dataset.name, splits, asked.seed, reporter)
     tell_imbalance(splits.train, recipe.balance, reporter)
     splits, joined = _with_extra(splits, asked, dataset.root, reporter)
     spec = source.spec(splits.train.preprocessing.shape, len(dataset.classes))
