@@ -1,6 +1,7 @@
 """Weights from files: what fits is taken, what does not is named, and no code runs."""
 
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests_support import Told
 from torch import Tensor, nn
 
 from nescio.errors import ArchitectureError, NescioError, UsageError
-from nescio.network import load_weights
+from nescio.network import NetworkSource, load_weights
+from nescio.network.weights import class_names
 
 
 def network(classes: int = 3) -> nn.Module:
@@ -220,3 +223,63 @@ def test_names_that_are_all_prefix_end_somewhere(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_weights(network(), tmp_path / "none.pth")
+
+
+NAMES = tuple(str(i) for i in range(1, 13))
+"""Folders 1..12, which a person puts into another order than a sort of texts."""
+
+
+@pytest.mark.parametrize("form", ["list", "class_to_idx", "idx_to_class", "safetensors"])
+def test_a_head_in_another_order_of_classes_is_brought_to_ours(tmp_path: Path, form: str) -> None:
+    weights, theirs = other_weights(12), sorted(NAMES)
+    assert theirs != [*NAMES]
+    if form == "safetensors":
+        path = tmp_path / "w.safetensors"
+        save_file(weights, path, metadata={"classes": json.dumps(theirs)})
+    else:
+        named: dict[str, object] = {
+            "list": {"classes": theirs},
+            "class_to_idx": {"class_to_idx": {name: i for i, name in enumerate(theirs)}},
+            "idx_to_class": {"idx_to_class": dict(enumerate(theirs))},
+        }[form]
+        path = write(tmp_path / "w.pth", {"state_dict": weights, **named})
+    into = network(12)
+    loaded = load_weights(into, path, classes=NAMES)
+    assert (loaded.left, loaded.by_name) == ((), True)
+    own = into.state_dict()
+    for place, name in enumerate(NAMES):
+        for tensor in ("fc.weight", "fc.bias"):
+            assert torch.equal(own[tensor][place], weights[tensor][theirs.index(name)])
+    assert torch.equal(own["body.weight"], weights["body.weight"])
+
+
+def test_a_head_of_other_classes_is_not_taken(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "w.pth", {"state_dict": other_weights(), "classes": ["cat", "dog", "fox"]}
+    )
+    into = network()
+    before = into.state_dict()["fc.weight"].clone()
+    loaded = load_weights(into, path, classes=("cat", "dog", "owl"))
+    assert loaded.left == ("fc.weight", "fc.bias")
+    assert torch.equal(into.state_dict()["fc.weight"], before)
+    assert load_weights(network(), path, classes=("fox", "cat", "dog")).by_name
+    # What is no list of names says nothing of the order.
+    assert class_names({"classes": 3, "class_to_idx": {"a": "b"}}) == ()
+    assert class_names({"classes": "[1, 2]"}) == ("1", "2")
+
+
+def test_the_order_in_which_a_head_is_taken_is_told(tmp_path: Path) -> None:
+    path, told = write(tmp_path / "w.pth", other_weights(12)), Told()
+    source = NetworkSource(network(12), path, classes=NAMES)
+    source.module(source.spec((1, 2, 2), 12), 0, told)
+    (note,) = told.notes
+    assert "w.pth: its last layer is taken over as it is, and it does not name its classes" in note
+    assert "in this order, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12; sorted as text, as" in note
+    assert "they would be 1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9. If the order was another" in note
+    path, told = (
+        write(tmp_path / "n.pth", {"net": other_weights(), "classes": ["a", "c", "b"]}),
+        Told(),
+    )
+    source = NetworkSource(network(), path, classes=("a", "b", "c"))
+    source.module(source.spec((1, 2, 2), 3), 0, told)
+    assert told.notes == ["n.pth: its last layer is taken over, class by class, by the names in it"]

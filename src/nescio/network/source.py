@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,9 @@ from nescio.network.weights import LoadedWeights, load_weights
 from nescio.network.zoo import is_zoo, zoo_config
 from nescio.progress import SILENT, Reporter
 
+LISTED = 12
+"""How many classes a note names."""
+
 
 @dataclass(frozen=True)
 class NetworkSource:
@@ -35,12 +38,14 @@ class NetworkSource:
         weights: A file with the weights to begin with, see :func:`load_weights`.
         normalise: See :func:`nescio.network.parse_normalisation`.
         image_size: The side that images are to have, in pixels, or ``(H, W)``.
+        classes: The class names, in the order of the outputs, once they are known.
     """
 
     network: NetworkLike
     weights: str | Path | None = None
     normalise: str = "auto"
     image_size: int | tuple[int, int] | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def zoo(self) -> str | None:
@@ -110,12 +115,8 @@ class NetworkSource:
         if self.weights is not None:
             network = copy.deepcopy(network)
             classifiers = () if self.zoo is None else zoo_config(self.zoo).classifiers
-            loaded = load_weights(network, Path(self.weights), classifiers)
-            if loaded.left:
-                reporter.note(
-                    f"{loaded.file} has no {', '.join(loaded.left)} for {spec.classes} classes: "
-                    "left as initialised, to be trained"
-                )
+            loaded = load_weights(network, Path(self.weights), classifiers, self.classes)
+            reporter.note(_tell_head(loaded, spec.classes, self.classes))
         return normalised(network, spec.normalise), loaded
 
     def again(self, spec: NetworkSpec) -> Callable[[int], nn.Module] | None:
@@ -123,3 +124,32 @@ class NetworkSource:
         if isinstance(self.network, nn.Module):
             return None
         return lambda seed: self.module(spec, seed, SILENT)[0]
+
+
+def _tell_head(loaded: LoadedWeights, count: int, classes: Sequence[str]) -> str:
+    """What became of the last layer, and which output was taken for which class."""
+    if loaded.left:
+        return (
+            f"{loaded.file} has no {', '.join(loaded.left)} for {count} classes: left as "
+            "initialised, to be trained"
+        )
+    if loaded.by_name:
+        return f"{loaded.file}: its last layer is taken over, class by class, by the names in it"
+    told = f"{loaded.file}: its last layer is taken over as it is, and it does not name its classes"
+    if not classes:
+        return told
+    told += f": its outputs are taken to be, in this order, {_first(classes)}"
+    as_text = sorted(classes)
+    if as_text != [*classes]:
+        told += (
+            f"; sorted as text, as torchvision's ImageFolder has them, they would be "
+            f"{_first(as_text)}"
+        )
+    return (
+        f"{told}. If the order was another, save the names of its classes beside the weights"
+        " as 'classes'"
+    )
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED)

@@ -127,6 +127,7 @@ def prepare(asked: Asked, reporter: Reporter) -> Ready:
     tell_near_copies(dataset.name, splits, asked.seed, reporter)
     tell_imbalance(splits.train, recipe.balance, reporter)
     splits, joined = _with_extra(splits, asked, dataset.root, reporter)
+    source = replace(source, classes=dataset.classes)
     spec = source.spec(splits.train.preprocessing.shape, len(dataset.classes))
     recipe = _with_augmentation(recipe, dataset.name, splits.train)
     calibrates = _calibrates(dataset, splits, recipe, asked.promises)
