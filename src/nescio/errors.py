@@ -28,6 +28,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from nescio.names import printable
+
 
 class NescioError(Exception):
     """Base class of every error that nescio raises on purpose.
@@ -37,6 +39,10 @@ class NescioError(Exception):
     """
 
     shared: bool = False
+
+    def __str__(self) -> str:
+        """The message, of which any terminal and any file can be told."""
+        return printable(super().__str__(), lines=True)
 
 
 class UsageError(NescioError, ValueError):

@@ -36,9 +36,24 @@ def test_lines_tell_the_time_left(clock: list[float], capsys: pytest.CaptureFixt
         task.advance(20, "pass 2/2")
     assert capsys.readouterr().err.splitlines() == [
         "training: 0/40 steps, 20 s; still at the first",
-        "training: 20/40 steps, 40 s, about 40 s left; pass 1/2",
+        "training: 20/40 steps, 40 s, about 20 s left; pass 1/2",
         "training: 40/40 steps, 60 s; pass 2/2",
     ]
+
+
+def test_the_time_left_is_that_at_the_pace_of_late(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with PlainReporter().task("reading", 1000, "files") as task:
+        for _ in range(60):  # an hour for the first, then a hundred a second
+            clock[0] += 60
+            task.advance()
+        for _ in range(99):
+            clock[0] += 1
+            task.advance(9 if _ else 58)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[10].endswith("about 16 h 29 min left")
+    assert lines[-2].endswith("919/1000 files, 3690 s, about 9 s left")
 
 
 def test_no_time_left_where_the_length_is_not_known_or_work_ends_early(

@@ -14,6 +14,7 @@ from tests_support import stripes, write_folder
 import nescio
 from nescio.cli import main
 from nescio.data import Dataset, read_labels
+from nescio.names import printable
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -184,4 +185,4 @@ def test_from_refusal_to_training(cli: Cli, browser: "Browser", tmp_path: Path) 
     assert "(3 of them extra)" in out
     again = nescio.load_model(tmp_path / "n.nescio")
     assert again.record.extra_images == 3
-    assert again.classes == tuple(sorted(classes))
+    assert again.classes == tuple(sorted(map(printable, classes)))

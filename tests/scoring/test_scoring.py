@@ -14,6 +14,7 @@ from processes import PATIENCE, run_job
 from scoring_support import assert_alike, read_rows, run, write_idx, write_kinds
 from tests_support import stripes
 
+from nescio.names import name_of
 from nescio.scoring import pieces, sources
 from nescio.scoring.arrays import ArraySource
 
@@ -91,7 +92,7 @@ def test_tables(kinds: dict[str, list[str]], model_file: Path, tmp_path: Path, r
     records = read_rows(lines)
     table = read_rows(tmp_path / "a.parquet")
     assert len(rows) == len(records) == len(table) == len(read_rows(own)) == 46
-    assert rows[-1]["image"] == records[-1]["image"] == table[-1]["image"] == str(bad)
+    assert rows[-1]["image"] == records[-1]["image"] == table[-1]["image"] == name_of(bad)
     assert rows[-1]["error"] == records[-1]["error"] == table[-1]["error"]
     assert "not an image" in rows[-1]["error"]
     for row, other, record, typed in zip(rows, read_rows(own), records, table, strict=True):

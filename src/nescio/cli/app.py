@@ -22,7 +22,7 @@ import nescio
 from nescio.cli.cache import cache
 from nescio.cli.calibrate import calibrate
 from nescio.cli.compare import compare
-from nescio.cli.console import print_error
+from nescio.cli.console import print_error, set_up_streams
 from nescio.cli.demo import demo
 from nescio.cli.evaluate import evaluate
 from nescio.cli.export import export
@@ -94,6 +94,7 @@ ASK_AGAIN_SECONDS = 0.05
 def run() -> None:
     """The entry point of the ``nescio`` command."""
     prepare_openmp()
+    set_up_streams()
     sys.unraisablehook = _keep_interrupts
     # Of a damaged TIFF Pillow logs a line of its own beside the error that we tell.
     logging.getLogger("PIL").addHandler(logging.NullHandler())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,7 +22,8 @@ from rich.progress import Task as Row
 from rich.table import Column
 from rich.text import Text
 
-from nescio.progress import Task
+from nescio.names import printable
+from nescio.progress import Pace, Task
 
 BAR_WIDTH = 16
 
@@ -54,22 +56,26 @@ class BarReporter:
             redirect_stdout=sys.stdout.isatty(),
         )
         with progress:
-            bar = progress.add_task(description, total=total, status="")
-            yield _BarTask(progress, bar)
+            pace = Pace(time.monotonic())
+            bar = progress.add_task(printable(description), total=total, status="", pace=pace)
+            yield _BarTask(progress, bar, pace)
 
     def note(self, message: str) -> None:
         """One line in yellow."""
-        self._console.print(Text(f"note: {message}", style="yellow"), soft_wrap=True)
+        self._console.print(Text(f"note: {printable(message)}", style="yellow"), soft_wrap=True)
 
 
 class _BarTask:
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, progress: Progress, task: TaskID, pace: Pace) -> None:
+        self._progress, self._task, self._pace = progress, task, pace
+        self._done = 0
 
     def advance(self, amount: int = 1, status: str = "") -> None:
+        self._done += amount
+        self._pace.tell(self._done, time.monotonic())
         self._progress.advance(self._task, amount)
         if status:
-            self._progress.update(self._task, status=status)
+            self._progress.update(self._task, status=printable(status))
 
 
 class _RateColumn(ProgressColumn):
@@ -88,7 +94,7 @@ class _RateColumn(ProgressColumn):
 
 
 class _TimeColumn(ProgressColumn):
-    """``0:01:10 left`` while it runs, at the rate so far; then how long it took."""
+    """``0:01:10 left`` while it runs, at the rate of late; then how long it took."""
 
     max_refresh = 0.5
 
@@ -99,9 +105,10 @@ class _TimeColumn(ProgressColumn):
         elapsed = _elapsed(task)
         if task.finished or task.total is None:
             return Text(_clock(elapsed), style="yellow")
-        if not task.completed:
+        pace: Pace = task.fields["pace"]
+        left = pace.left(task.completed, task.total, time.monotonic())
+        if left is None:
             return Text("-:--:-- left", style="cyan")
-        left = elapsed * (task.total - task.completed) / task.completed
         return Text(f"{_clock(left)} left", style="cyan")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nescio.cli.console import make_reporter, print_result
+from nescio.cli.console import make_reporter, print_json
 from nescio.cli.evaluate import open_model
 from nescio.cli.options import Common, FileOptions
 from nescio.cli.sources import read_as
@@ -62,7 +61,7 @@ def compare(
     if result.left_out:
         reporter.note(f"not in all studies, and left out: {', '.join(result.left_out)}")
     if as_json:
-        print_result(json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False))
+        print_json(result.to_json())
     else:
         print_comparison(result)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nescio.progress import SILENT, Reporter, Task
+from nescio.names import STREAM_ERRORS, printable
+from nescio.progress import SILENT, Pace, Reporter, Task
 
 PLAIN_SECONDS = 10.0
 """When piped, how often a line tells that work goes on."""
@@ -43,11 +47,13 @@ class _PlainTask:
         self._last = ""
         self.status = ""
         self._start = self._said = time.monotonic()
+        self._pace = Pace(self._start)
 
     def advance(self, amount: int = 1, status: str = "") -> None:
         self._done += amount
         self.status = status or self.status
         now = time.monotonic()
+        self._pace.tell(self._done, now)
         if now - self._said >= (STATUS_SECONDS if status else PLAIN_SECONDS):
             self.say(status, now)
 
@@ -65,11 +71,9 @@ class _PlainTask:
         self._last = line
 
     def _left(self, now: float) -> str:
-        """The time left at the rate so far, where it can be told."""
-        if self._total is None or not 0 < self._done < self._total:
-            return ""
-        seconds = (now - self._start) * (self._total - self._done) / self._done
-        return f", about {_duration(seconds)} left"
+        """The time left, where it can be told."""
+        seconds = self._pace.left(self._done, self._total, now)
+        return "" if seconds is None else f", about {_duration(seconds)} left"
 
 
 class PlainReporter:
@@ -87,14 +91,30 @@ class PlainReporter:
         _stderr(f"note: {message}")
 
 
+def set_up_streams() -> None:
+    """Let both streams take any name, whatever their encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=STREAM_ERRORS)
+
+
 def print_result(text: str) -> None:
-    """One line of results, to stdout."""
-    sys.stdout.write(f"{text}\n")
+    """Results, to stdout."""
+    sys.stdout.write(f"{printable(text, lines=True)}\n")
+
+
+def print_json(record: Any, *, indent: int | None = None) -> None:
+    """JSON, to stdout: letters as they are where its encoding has them, and nothing is odd."""
+    text = json.dumps(record, ensure_ascii=False, allow_nan=False, indent=indent)
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    if not (text.isascii() or utf8) or printable(text, lines=True) != text:
+        text = json.dumps(record, allow_nan=False, indent=indent)
+    print_result(text)
 
 
 def print_error(text: str) -> None:
     """One line that says what is wrong, to stderr."""
-    _stderr(f"error: {' '.join(text.split())}")
+    _stderr(f"error: {one_line(text)}")
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
@@ -108,8 +128,8 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, text in facts.items():
-        grid.add_row(name, Text(text))
-    console.print(Text(title, style="bold"), grid, sep="\n")
+        grid.add_row(name, Text(printable(text, lines=True)))
+    console.print(Text(printable(title), style="bold"), grid, sep="\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -117,11 +137,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
     When piped, it is as wide as it needs to be, so that no cell is cut.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(
+        title=Text(printable(title), style="bold"), title_justify="left", header_style="bold"
+    )
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left")
+        table.add_column(Text(printable(column)), justify="right" if index else "left")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell, lines=True)) for cell in row))
     console = Console(file=sys.stdout)
     if not console.is_terminal:
         console = Console(file=sys.stdout, width=PIPED_WIDTH)
@@ -136,6 +158,11 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def one_line(text: str) -> str:
+    """A message in one line, in which nothing commands a terminal."""
+    return printable(" ".join(text.split()))
+
+
 def _stderr(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")
     sys.stderr.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from nescio.cli.console import make_reporter, print_result
+from nescio.cli.console import make_reporter, print_json
 from nescio.cli.options import Common, FileOptions, GroupOptions, RiskOptions, StudyOptions
 from nescio.cli.sources import read_as
 from nescio.cli.tables import print_study
@@ -133,7 +132,7 @@ def evaluate(
         write_report(report, study)
         reporter.note(f"the report is in {report}")
     if as_json:
-        print_result(json.dumps(results_json(study), ensure_ascii=False, allow_nan=False))
+        print_json(results_json(study))
     else:
         print_study(study)
 

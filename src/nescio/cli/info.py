@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from nescio.cli.console import print_facts, print_result
+from nescio.cli.console import print_facts, print_json
 from nescio.cli.tables import print_promises
 
 
@@ -35,7 +34,7 @@ def info(
     if as_json:
         rows = None if promises is None else [row.to_json() for row in promises]
         described = {**read_header(model), "promises": rows}
-        print_result(json.dumps(described, indent=2, ensure_ascii=False))
+        print_json(described, indent=2)
         return
     print_facts(str(model), describe_model(model))
     if promises is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from cyclopts import Parameter
 
-from nescio.cli.console import make_reporter, print_error, print_result
+from nescio.cli.console import make_reporter, print_error, print_json, print_result
 from nescio.cli.evaluate import check_risk, open_model
 from nescio.cli.options import ColumnOptions, Common, ManyOptions, RiskOptions
 from nescio.cli.sources import open_source
@@ -100,12 +99,14 @@ def predict(
             table = stack.enter_context(temporary.open("w", newline="", encoding="utf-8"))
         writer = None if table is None else _csv_writer(table, classifier.classes)
         for answer in run.answers(sources):
-            print_result(answer.as_json() if as_json else answer.as_line())
+            if as_json:
+                print_json(answer.as_record())
+            else:
+                print_result(answer.as_line())
             if writer is not None:
                 writer.writerow(answer.as_row())
     if run.failures:
-        several = f" and {run.failures - 1} more" if run.failures > 1 else ""
-        print_error(f"{run.first_failure}{several}; the other images were answered")
+        _tell_failures(run.first_failure, run.failures, run.answered)
         return 2
     return 0
 
@@ -190,10 +191,15 @@ def _predict_many(
             f"{counts.unreadable:,} not readable"
         )
         if counts.unreadable:
-            several = f" and {counts.unreadable - 1:,} more" if counts.unreadable > 1 else ""
-            print_error(f"{result.first_error}{several}; the other images were answered")
+            _tell_failures(result.first_error, counts.unreadable, counts.images - counts.unreadable)
     # The others end well: torchrun would end process 0 before it has told all.
     return 2 if counts.unreadable and not ranks.rank else 0
+
+
+def _tell_failures(first: str, failures: int, answered: int) -> None:
+    several = f" and {failures - 1:,} more" if failures > 1 else ""
+    rest = "; the other images were answered" if answered else ""
+    print_error(f"{first}{several}{rest}")
 
 
 @dataclass(frozen=True)
@@ -204,9 +210,6 @@ class _Answer:
     decision: Decision | None = None
     error: str | None = None
 
-    def as_json(self) -> str:
-        return json.dumps(self._record(), ensure_ascii=False, allow_nan=False)
-
     def as_line(self) -> str:
         if self.decision is None:
             return f"{self.image}\tcannot be read: {self.error}"
@@ -215,7 +218,7 @@ class _Answer:
         return f"{self.image}\t{self.decision}{sure}"
 
     def as_row(self) -> dict[str, Any]:
-        record = self._record()
+        record = self.as_record()
         for group in ("probability", "median", "scores"):
             prefix = "" if group == "scores" else f"{group} "
             values: Mapping[str, float | None] = record.pop(group, {})
@@ -224,7 +227,7 @@ class _Answer:
             record["proposed"] = "|".join(record["proposed"])
         return record
 
-    def _record(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, Any]:
         if self.decision is None:
             return {"image": self.image, "error": self.error}
         return {"image": self.image, **self.decision.to_json()}
@@ -253,6 +256,7 @@ class _Run:
     skip_unreadable: bool
     failures: int = 0
     first_failure: str = ""
+    answered: int = 0
     plotted: int = field(default=0, init=False)
 
     def answers(self, sources: tuple[str, ...]) -> Iterator[_Answer]:
@@ -276,6 +280,7 @@ class _Run:
                             self._fail(batch.errors[place])
                             yield _Answer(name, error=batch.errors[place])
                         else:
+                            self.answered += 1
                             yield _Answer(name, next(decisions))
 
     @cached_property

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from nescio.cli.console import make_reporter, print_result, print_table
+from nescio.cli.console import make_reporter, print_json, print_result, print_table
 from nescio.cli.options import Common
 
 
@@ -38,7 +37,7 @@ def reproduce(
         reporter=make_reporter(quiet=common.quiet),
     )
     if as_json:
-        print_result(json.dumps(result.to_json(), allow_nan=False))
+        print_json(result.to_json())
         return
     rows = [
         (

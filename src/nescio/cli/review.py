@@ -15,6 +15,7 @@ from nescio.cli.options import ColumnOptions, Common
 from nescio.cli.sources import Source, open_source
 from nescio.errors import UsageError
 from nescio.files import check_output
+from nescio.names import name_of, path_of, printable
 from nescio.progress import Part
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def review(
             for part in run.questions(source, batch, Part(task, reporter)):
                 asked += part
     page = compose_review(
-        Path(data).resolve().name if Path(data).exists() else data,
+        printable(Path(data).resolve().name if Path(data).exists() else data),
         asked,
         classifier.classes,
         looked=len(source),
@@ -143,10 +144,10 @@ class _Run:
 
 def _address(source: Source, name: str, number: int) -> str:
     """How ``train --extra-labels`` finds an image, wherever its CSV file lies."""
-    file, place = Path(name), Path(source.name)
+    file, place = Path(path_of(name)), Path(source.name)
     if file.is_file():
-        return str(file.absolute())
-    return f"{place.absolute() if place.exists() else source.name}[{number}]"
+        return name_of(file.absolute())
+    return name_of(f"{place.absolute() if place.exists() else source.name}[{number}]")
 
 
 def _tell_of_more(reporter: Reporter, shown: int, wanted: int, limit: int) -> None:

@@ -21,6 +21,7 @@ from nescio.data.rows import Rows, Stack
 from nescio.data.store import fetch_stored, key_of
 from nescio.decode import Look, Measure, decode_image, look_at_image, measure_image
 from nescio.errors import UnreadableImage
+from nescio.names import name_of
 from nescio.progress import SILENT, Reporter
 
 DECODERS = max(4, min(16, os.cpu_count() or 4))
@@ -66,7 +67,7 @@ class Files:
     @property
     def names(self) -> Sequence[str]:
         """Their paths."""
-        return [str(path) for path in self.paths]
+        return [name_of(path) for path in self.paths]
 
     def open(self, index: int) -> Path:
         """The path."""

@@ -20,6 +20,7 @@ from nescio.data.layout import CALIBRATION, TEST, TRAIN, part_of
 from nescio.data.parts import CALLED
 from nescio.data.reading import Reading
 from nescio.errors import DataError, UnreadableImage, UsageError
+from nescio.names import name_of
 from nescio.progress import SILENT, Reporter
 
 PREFIX = "hf:"
@@ -175,7 +176,8 @@ class _Column:
 
     @property
     def names(self) -> Sequence[str]:
-        return [f"{self.folder.resolve().name}/{self.part}[{i}]" for i in range(len(self.saved))]
+        folder = name_of(self.folder.resolve().name)
+        return [f"{folder}/{self.part}[{i}]" for i in range(len(self.saved))]
 
     def open(self, index: int) -> Path | BytesIO:
         record = self.saved[index][self.column][0].as_py() or {"bytes": None, "path": None}

@@ -28,6 +28,7 @@ from nescio.data.rows import (
 )
 from nescio.decode import DEFAULT, OLDER, Decoding
 from nescio.errors import DataError, UsageError
+from nescio.names import printable
 
 AT_ONCE = 2**23
 """How many numbers of images go through a network at once: 512 images of 64x64 in colour, or 55
@@ -143,6 +144,8 @@ class ImageSet:
     groups: Tensor | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))
+        object.__setattr__(self, "classes", tuple(map(printable, self.classes)))
         _check_images(self.name, self.images)
         check_names(self.classes, self.name)
         if self.labels is not None:
@@ -283,6 +286,9 @@ class Dataset:
     root: str = ""
     validation: Tensor | None = None
     part_names: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from nescio.data.rows import read_all
 from nescio.data.shifts import split_source
 from nescio.data.table import read_records
 from nescio.errors import DataError, NescioError, UnreadableImage
+from nescio.names import path_of
 from nescio.progress import SILENT, Reporter
 
 HEADER = ("image", "label")
@@ -112,7 +113,8 @@ def _read(
     files: list[tuple[int, Path]] = []
     members: dict[str, list[tuple[int, int]]] = {}
     for place, row in enumerate(rows):
-        file, numbered = path.parent / row.image, NUMBERED.fullmatch(row.image)
+        image = path_of(row.image)
+        file, numbered = path.parent / image, NUMBERED.fullmatch(image)
         if numbered and not file.exists():
             members.setdefault(numbered[1], []).append((place, int(numbered[2])))
         else:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from nescio.data.encoded import file_stamp
 from nescio.errors import DataError, UnreadableImage
+from nescio.names import name_of
 
 LARGEST_IMAGE = 1 << 29
 """Bytes of one encoded image."""
@@ -54,7 +55,7 @@ class Members:
     names: Sequence[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        named = [f"{self.shards[each.shard].name}/{each.name}" for each in self.records]
+        named = [name_of(f"{self.shards[each.shard].name}/{each.name}") for each in self.records]
         object.__setattr__(self, "names", named)
 
     def open(self, index: int) -> BytesIO:

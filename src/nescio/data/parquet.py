@@ -30,6 +30,7 @@ from nescio.data.parts import parts_of_files
 from nescio.data.reading import Reading
 from nescio.data.shards import RANGE, expand
 from nescio.errors import DataError, UnreadableImage, UsageError
+from nescio.names import name_of
 from nescio.progress import SILENT, Reporter
 
 NAMES = ("key", "path")
@@ -150,7 +151,7 @@ class ParquetFile:
     def _named(self, given: Sequence[Any], first: int) -> Iterator[str]:
         for place, name in enumerate(given):
             plain = isinstance(name, str) and name
-            yield name if plain else f"{self.path.name}[{first + place}]"
+            yield name_of(name if plain else f"{self.path.name}[{first + place}]")
 
     def contents(self, rows: dict[str, list[Any]], first: int) -> list[tuple[str, bytes | None]]:
         """The name and the content of each image of some rows.

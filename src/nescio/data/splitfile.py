@@ -20,6 +20,7 @@ from nescio.data.split import PARTS, Splits, split_by
 from nescio.data.table import read_records
 from nescio.errors import DataError
 from nescio.files import write_text
+from nescio.names import name_of, path_of
 
 HEADER = ("image", "part")
 
@@ -98,6 +99,7 @@ def _row(where: str, fields: list[str]) -> tuple[str, str]:
     if len(fields) != len(HEADER):
         raise DataError(f"{where}: expected an image and a part, got {len(fields)} fields")
     image, part = fields
+    image = name_of(path_of(image))  # also where it was written by hand
     if part not in PARTS:
         raise DataError(f"{where}: the part must be {', '.join(PARTS)}, got {part!r}")
     return image.removeprefix("./"), part
@@ -117,5 +119,5 @@ def image_key(images: ImageSet, index: int, root: str) -> str:
     name = images.image_name(index)
     if not root:
         return name
-    path = Path(name)
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else name
+    path = Path(path_of(name))
+    return name_of(path.relative_to(root).as_posix()) if path.is_relative_to(root) else name

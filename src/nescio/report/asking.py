@@ -21,7 +21,7 @@ def render_review(review: Review) -> str:
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"script-src {_hash(script)}; style-src {_hash(style)}"
     )
-    page = (
+    return (
         environment()
         .get_template("review.html.jinja")
         .render(
@@ -39,8 +39,6 @@ def render_review(review: Review) -> str:
             script=Markup(script),  # noqa: S704
         )
     )
-    # Names that no encoding holds are shown as nearly as can be.
-    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def write_review(path: Path, review: Review) -> None:

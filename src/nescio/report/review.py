@@ -178,14 +178,8 @@ def compose_review(
         reporter: Told of progress.
     """
     lost: list[tuple[str, str]] = []
-    named = []
-    for question in asked:
-        if _is_utf8(question.name):
-            named.append(question)
-        else:
-            lost.append((question.name, "its name is not in UTF-8; rename it"))
     room, shown = int(LARGEST_PAGE * SHARE_OF_CARDS), []
-    chosen = _in_turn(named)[: max(0, limit)]
+    chosen = _in_turn(asked)[: max(0, limit)]
     with reporter.task("fetching images for the page", len(chosen), "images") as task:
         for question, picture in _pictures(chosen):
             task.advance()
@@ -272,11 +266,3 @@ def _size(question: Question, picture: Thumbnail, classes: Sequence[str]) -> int
     """Bytes that a card takes, rather too many than too few."""
     letters = len(question.name) + sum(len(classes[place]) for place in question.proposals)
     return len(picture.uri) + MARKUP + MENTIONS * letters
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

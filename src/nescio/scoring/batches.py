@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nescio.data import Preprocessing, Stack, list_images, read_images
 from nescio.data.walk import SUFFIXES
+from nescio.names import name_of, printable
 from nescio.progress import Reporter
 
 
@@ -48,12 +49,12 @@ def batch_of_files(
         classes: The names of the classes.
     """
     result = read_images(files, preprocessing)
-    known = set(classes)
+    known, folders = set(classes), [printable(file.parent.name) for file in files]
     return Batch(
-        names=[str(file) for file in files],
+        names=[name_of(file) for file in files],
         errors={failure.index: failure.error for failure in result.failures},
         images=result.images,
-        actual=[file.parent.name if file.parent.name in known else None for file in files],
+        actual=[folder if folder in known else None for folder in folders],
         files=files,
     )
 

@@ -12,6 +12,7 @@ from nescio.data.members import Members
 from nescio.data.parquet import ParquetFile
 from nescio.data.shard_index import list_members
 from nescio.errors import DataError, UnreadableImage
+from nescio.names import name_of
 from nescio.scoring import pieces
 from nescio.scoring.batches import Batch, batch_of_files
 from nescio.scoring.pieces import at_once, count_pieces, parts_of, places_of
@@ -108,7 +109,7 @@ class ParquetSource:
                 row += len(found)
                 yield _decoded(_Contents(found), self.preprocessing)
         except DataError as error:
-            names = [f"{self.file.path.name}[{i}]" for i in range(row, end)]
+            names = [name_of(f"{self.file.path.name}[{i}]") for i in range(row, end)]
             yield _failed(names, str(error), self.preprocessing)
 
 

@@ -16,9 +16,6 @@ from nescio.scoring.answers import Answers, json_lines, table_columns, table_row
 from nescio.scoring.parquet import Parquet
 from nescio.scoring.writing import Format, Writer, check_count
 
-AS_IT_IS = "surrogateescape"
-"""Names of files may be no text at all; they are written as they are."""
-
 
 @dataclass(frozen=True)
 class JsonLines:
@@ -29,7 +26,7 @@ class JsonLines:
     @contextmanager
     def writer(self, part: Path) -> Iterator[Writer]:
         """What writes a part."""
-        with part.open("w", newline="\n", encoding="utf-8", errors=AS_IT_IS) as file:
+        with part.open("w", newline="\n", encoding="utf-8") as file:
             yield _LineWriter(file)
 
     def join(self, parts: Sequence[tuple[Path, int]], out: Path) -> None:
@@ -41,7 +38,7 @@ class JsonLines:
 
     def first_error(self, part: Path) -> str:
         """The first error in a part that has one."""
-        with part.open(encoding="utf-8", errors=AS_IT_IS) as file:
+        with part.open(encoding="utf-8") as file:
             found = (json.loads(line) for line in file if '"error": ' in line)
             return next(str(each["error"]) for each in found if "error" in each)
 
@@ -64,7 +61,7 @@ class Csv:
     @contextmanager
     def writer(self, part: Path) -> Iterator[Writer]:
         """What writes a part."""
-        with part.open("w", newline="", encoding="utf-8", errors=AS_IT_IS) as file:
+        with part.open("w", newline="", encoding="utf-8") as file:
             yield _RowWriter(file, len(table_columns(self.classes)))
 
     def join(self, parts: Sequence[tuple[Path, int]], out: Path) -> None:
@@ -79,7 +76,7 @@ class Csv:
     def first_error(self, part: Path) -> str:
         """The first error in a part that has one."""
         place = table_columns(()).index("error")
-        with part.open(newline="", encoding="utf-8", errors=AS_IT_IS) as file:
+        with part.open(newline="", encoding="utf-8") as file:
             return next(row[place] for row in csv.reader(file) if row[place])
 
 
@@ -126,7 +123,5 @@ def _count_rows(part: Path, expected: int) -> int:
     lines = _count_lines(part)
     if lines <= expected:
         return lines
-    with part.open(
-        newline="", encoding="utf-8", errors=AS_IT_IS
-    ) as file:  # a name has a line break in it
+    with part.open(newline="", encoding="utf-8") as file:  # a name has a line break in it
         return sum(1 for _ in csv.reader(file))

@@ -72,10 +72,10 @@ class Parquet:
         arrays = []
         for field in self.schema:
             if field.name == "image":
-                values: Any = pa.array([_utf8(name) for name in answers.names], field.type)
+                values: Any = pa.array(list(answers.names), field.type)
             elif field.name == "error":
                 errors = [answers.errors.get(place) for place in range(count)]
-                values = pa.array([error and _utf8(error) for error in errors], field.type)
+                values = pa.array(errors, field.type)
             else:
                 values = _spread(pa, known.get(field.name), readable, count, field.type)
             arrays.append(values)
@@ -156,8 +156,3 @@ def _spread(pa: Any, values: Any, readable: Any, count: int, kind: Any) -> Any:
     for place, value in zip(readable.tolist(), values, strict=True):
         spread[place] = value
     return pa.array(spread, kind)
-
-
-def _utf8(text: str) -> str:
-    """A name of a file that is no text, as text."""
-    return text.encode("utf-8", "replace").decode("utf-8")

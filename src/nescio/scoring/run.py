@@ -25,6 +25,7 @@ from nescio.data.shard_index import describe_left
 from nescio.devices import choose_precision
 from nescio.errors import DataError
 from nescio.files import atomic_path, claimed
+from nescio.names import name_of
 from nescio.progress import SILENT, Reporter
 from nescio.ranks import SOLO, Ranks, agree, exchange, together
 from nescio.refusal import Decisions, Rule
@@ -140,7 +141,7 @@ def describe_run(
         "adaptive": settings.adaptive,
         "seed": seed,
         "precision": str(precision).removeprefix("torch."),
-        "sources": list(sources),
+        "sources": [name_of(source) for source in sources],
         "image_column": settings.image_column,
         "nescio": nescio.__version__,
     }
