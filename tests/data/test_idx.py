@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nescio.data import load
-from nescio.data.idx import find_idx_pair, read_idx, read_idx_set
+from nescio.data.idx import read_idx, read_idx_set
+from nescio.data.idx_names import IdxName, find_idx_parts
 from nescio.errors import DataError
 
 IN_TMP = settings(
@@ -97,7 +98,7 @@ def test_labels_that_do_not_fit(tmp_path: Path) -> None:
 def test_folder_in_mnist_layout(tmp_path: Path) -> None:
     write_set(tmp_path, "train", np.ones((6, 5, 5)), np.arange(6) % 3)
     write_set(tmp_path, "t10k", np.zeros((3, 5, 5)), np.arange(3))
-    assert find_idx_pair(tmp_path) is not None
+    assert [*find_idx_parts(tmp_path)] == ["test", "train"]
     dataset = load(tmp_path)
     assert dataset.name == tmp_path.name
     assert dataset.test is not None
@@ -113,3 +114,61 @@ def test_mnist(own_data: Path) -> None:
     assert mnist.test.require_labels()[:5].tolist() == [7, 2, 1, 0, 4]
     # The mean of MNIST's training pixels is a well-known constant.
     assert float(mnist.train.images.float().mean() / 255) == pytest.approx(0.1307, abs=5e-5)
+
+
+SPELLINGS = {
+    "train-images-idx3-ubyte": ("train", "train", ""),
+    "t10k-images.idx3-ubyte.gz": ("t10k", "test", ""),
+    "train-images.idx": ("train", "train", ""),
+    "Train_Images.IDX3.ubyte": ("Train", "train", ""),
+    "emnist-letters-test-images-idx3-ubyte": ("emnist-letters-test", "test", "emnist-letters"),
+    "shapes-images-idx3-ubyte.idx": ("shapes", None, "shapes"),
+    "images-idx3-ubyte": ("", None, ""),
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLINGS)
+def test_names_as_people_spell_them(tmp_path: Path, spelled: str) -> None:
+    name = IdxName.of(Path(spelled))
+    assert name is not None
+    assert (name.set, name.part, name.base) == SPELLINGS[spelled]
+    assert name.images
+    images, labels = np.arange(18).reshape(2, 3, 3), np.array([[26], [1]])
+    other = spelled.replace("images", "labels").replace("Images", "Labels").replace("idx3", "idx1")
+    for path, array in ((tmp_path / spelled, images), (tmp_path / other, labels)):
+        content = idx_bytes(array)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    for source in (tmp_path / spelled, tmp_path):  # of EMNIST's letters, which count from 1
+        found = load(source).train
+        assert found.classes == ("1", "26")
+        assert found.require_labels().tolist() == [1, 0]
+    with pytest.raises(DataError, match="it holds labels; name the file of the images beside it"):
+        load(tmp_path / other)
+
+
+def test_what_is_no_idx_is_not_taken_for_it() -> None:
+    for name in ("images.png", "train-images.zip", "labels.csv", "images", "train-images"):
+        assert IdxName.of(Path(name)) is None
+
+
+def test_the_folder_that_torchvision_is_given(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    write_set(raw, "train", np.ones((6, 5, 5)), np.arange(6) % 3)
+    write_set(raw, "t10k", np.zeros((3, 5, 5)), np.array([0, 1, 4]))
+    (raw / "t10k-images-idx3-ubyte.gz").write_bytes(b"the same, packed")
+    for folder in (tmp_path, tmp_path / "MNIST", raw):
+        dataset = load(folder)
+        assert dataset.test is not None
+        assert (len(dataset.train), len(dataset.test)) == (6, 3)
+        assert dataset.test.classes == ("0", "1", "2", "4")
+    other = tmp_path / "KMNIST" / "raw"
+    other.mkdir(parents=True)
+    write_set(other, "train", np.ones((6, 5, 5)), np.arange(6) % 3)
+    with pytest.raises(DataError, match=r"several IDX sets \(KMNIST/raw/train-images.*name one"):
+        load(tmp_path)
+
+
+def test_no_label_is_needed_to_answer(tmp_path: Path) -> None:
+    path = write_set(tmp_path, "shapes", np.zeros((4, 5, 6)), np.array([0, 1]))
+    assert load(path, labelled=False).train.labels is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
@@ -19,16 +19,16 @@ import torch
 from torch import Tensor
 
 from nescio.data.class_numbers import number_array
+from nescio.data.idx_names import labels_beside, set_name
 from nescio.data.images import Dataset, ImageSet
+from nescio.data.parts import PixelPart, join_pixels
 from nescio.data.preprocess import as_images
 from nescio.data.raw import RawImages
-from nescio.data.reading import MEMORY
+from nescio.data.reading import Reading
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
 
 UNSIGNED_BYTE = 8
-IMAGES, LABELS = "-images-idx3-ubyte", "-labels-idx1-ubyte"
-"""How the files of one set end, before an optional ``.gz``."""
 
 
 class _Reader(Protocol):
@@ -100,98 +100,81 @@ def _opened(path: Path, *, compressed: bool) -> Iterator[IO[bytes]]:
         ) from error
 
 
-def is_images_file(path: Path) -> bool:
-    """Whether the name says that it holds the images of an IDX set."""
-    return path.name.removesuffix(".gz").endswith(IMAGES)
-
-
-def set_name(path: Path) -> str:
-    """What an IDX set is called: its file's name up to ``-images-idx3-ubyte``."""
-    return path.name.removesuffix(".gz").removesuffix(IMAGES)
-
-
 def read_idx_set(
     path: Path,
     name: str | None = None,
     classes: tuple[str, ...] = (),
     *,
-    memory: int = MEMORY,
+    reading: Reading | None = None,
     reporter: Reporter = SILENT,
 ) -> ImageSet:
     """Read the images at ``path``, and the labels beside them if there are any.
 
     Args:
-        path: ``NAME-images-idx3-ubyte``, perhaps with ``.gz``.
-        name: What to call the set; ``NAME`` when ``None``.
+        path: Named as :mod:`nescio.data.idx_names` has it.
+        name: What to call the set; after its file when ``None``.
         classes: The class names; the numbers that occur when empty.
-        memory: Bytes of images that may be held in memory. More are mapped from the file or, where
-            that is compressed, from the cache folder.
+        reading: Whether labels are needed; bytes of images that may be held in memory. More are
+            mapped from the file or, where that is compressed, from the cache folder.
         reporter: Told where images are kept.
 
     Raises:
         DataError: A file is damaged, or the labels do not fit the images.
     """
+    reading = reading or Reading()
     name = name or set_name(path)
     found = find_idx_images(path)
-    images = found.stack(reporter) if found.nbytes > memory else as_images(read_idx(path))
-    labels = _read_labels(path)
-    if labels is None:
-        return ImageSet(name, images, None, ())
-    if labels.shape != (len(images),):
-        raise DataError(
-            f"{path}: {len(images)} images need as many labels, got {tuple(labels.shape)}"
-        )
-    if classes:
-        return ImageSet(name, images, labels.long(), classes)
-    return ImageSet(name, images, *number_array(labels.numpy(), str(path)))
-
-
-def find_idx_pair(folder: Path) -> tuple[Path, Path] | None:
-    """The training and test images of a folder in MNIST's layout, or ``None``."""
-    found = [_with_or_without_gz(folder / f"{part}{IMAGES}") for part in ("train", "t10k")]
-    return (found[0], found[1]) if found[0] and found[1] else None
+    large = found.nbytes > reading.memory
+    images = found.stack(reporter) if large else as_images(read_idx(path))
+    try:
+        labels, names = _read_labels(path, len(images), classes)
+    except DataError:
+        if reading.labelled:
+            raise
+        labels, names = None, ()
+    return ImageSet(name, images, labels, names)
 
 
 def read_idx_folder(
     folder: Path,
-    pair: tuple[Path, Path],
+    parts: Mapping[str, Path],
     name: str,
     classes: tuple[str, ...] = (),
     *,
-    memory: int = MEMORY,
+    reading: Reading | None = None,
     reporter: Reporter = SILENT,
 ) -> Dataset:
     """Read a folder in MNIST's layout: training and test images with their labels.
 
     Args:
         folder: The folder.
-        pair: Its training and its test images, see :func:`find_idx_pair`.
+        parts: Its images by part, see :func:`nescio.data.idx_names.find_idx_parts`.
         name: What to call the set.
         classes: As for :func:`read_idx_set`.
-        memory: As for :func:`read_idx_set`, of either.
-        reporter: Told where images are kept.
+        reading: Likewise, of each part.
+        reporter: Told where images are kept, and of what is left out.
     """
-    train, test = (
-        read_idx_set(path, name, classes, memory=memory, reporter=reporter) for path in pair
-    )
-    if train.classes != test.classes and set(test.classes) - set(train.classes):
-        raise DataError(f"{folder}: its test split has classes that its training split lacks")
-    if test.labels is not None:
-        test = ImageSet(name, test.images, test.labels, train.classes)
-    return Dataset(name, train, test)
+    reading = reading or Reading()
+    sets = {
+        part: read_idx_set(path, name, classes, reading=reading, reporter=reporter)
+        for part, path in parts.items()
+    }
+    pixels = {part: PixelPart(own.images, own.labels, own.classes) for part, own in sets.items()}
+    return join_pixels(name, str(folder), pixels, reading, names=classes, reporter=reporter)
 
 
-def _with_or_without_gz(path: Path) -> Path | None:
-    for candidate in (path, path.with_name(f"{path.name}.gz")):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def _read_labels(images: Path) -> Tensor | None:
-    name = images.name.removesuffix(".gz").removesuffix(IMAGES) + LABELS
-    path = _with_or_without_gz(images.with_name(name))
-    return None if path is None else read_idx(path)
+def _read_labels(
+    images: Path, count: int, classes: tuple[str, ...]
+) -> tuple[Tensor | None, tuple[str, ...]]:
+    path = labels_beside(images)
+    if path is None:
+        return None, ()
+    labels = read_idx(path)
+    if len(labels) != count:
+        raise DataError(f"{images}: {count} images need as many labels, got {tuple(labels.shape)}")
+    if classes:
+        return labels.long(), classes
+    return number_array(labels.numpy(), str(path))
 
 
 def _read_header(path: Path, magic: bytes, file: _Reader) -> tuple[int, ...]:

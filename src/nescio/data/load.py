@@ -10,7 +10,8 @@ from typing import Any
 
 from nescio.data.folders import read_folder
 from nescio.data.huggingface import PREFIX, read_saved
-from nescio.data.idx import find_idx_pair, is_images_file, read_idx_folder, read_idx_set
+from nescio.data.idx import read_idx_folder, read_idx_set
+from nescio.data.idx_names import IdxName, find_idx_parts, is_images_file
 from nescio.data.images import Dataset, ImageSet, Preprocessing
 from nescio.data.named import FOLDER_SETS, IDX_SETS, load_named
 from nescio.data.npz import read_npz
@@ -136,7 +137,7 @@ def _load(source: str | Path, reading: Reading, seed: int, reporter: Reporter) -
 
 
 def _is_folder(text: str) -> bool:
-    return text not in NAMES and Path(text).is_dir() and find_idx_pair(Path(text)) is None
+    return text not in NAMES and Path(text).is_dir() and not find_idx_parts(Path(text))
 
 
 def _read(text: str, reading: Reading, reporter: Reporter) -> Dataset:
@@ -176,10 +177,10 @@ def _make(name: str, count: str, reading: Reading, seed: int, reporter: Reporter
 
 def _load_path(path: Path, reading: Reading, reporter: Reporter) -> Dataset:
     if path.is_dir():
-        pair = find_idx_pair(path)
-        if pair is not None:
-            name, memory = path.resolve().name, reading.memory
-            return read_idx_folder(path, pair, name, memory=memory, reporter=reporter)
+        parts = find_idx_parts(path)
+        if parts:
+            name = path.resolve().name
+            return read_idx_folder(path, parts, name, reading=reading, reporter=reporter)
         return read_folder(path, reading, reporter)
     if not path.exists():
         near = get_close_matches(str(path), NAMES, n=1)
@@ -188,8 +189,10 @@ def _load_path(path: Path, reading: Reading, reporter: Reporter) -> Dataset:
     if path.name.endswith(".npz"):
         return read_npz(path, reading, reporter)
     if is_images_file(path):
-        images = read_idx_set(path, memory=reading.memory, reporter=reporter)
+        images = read_idx_set(path, reading=reading, reporter=reporter)
         return Dataset(images.name, images)
+    if IdxName.of(path):
+        raise DataError(f"{path}: it holds labels; name the file of the images beside it")
     raise DataError(
         f"{path}: expected a folder, an .npz, .tar or .parquet, or an IDX file named "
         "NAME-images-idx3-ubyte[.gz]"

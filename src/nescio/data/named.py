@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +11,10 @@ import platformdirs
 
 from nescio.data.download import RemoteFile, content_sha256, fetch
 from nescio.data.folders import read_folder
-from nescio.data.idx import find_idx_pair, read_idx, read_idx_folder
+from nescio.data.idx import read_idx, read_idx_folder
+from nescio.data.idx_names import find_idx_parts
 from nescio.data.images import Dataset
+from nescio.data.layout import TEST, TRAIN
 from nescio.data.reading import Reading
 from nescio.errors import DataError, DownloadError
 from nescio.progress import SILENT, Reporter
@@ -115,9 +117,9 @@ def load_named(
             # Its labels are letters; what counts is that none of them is a digit.
             wanted = replace(reading, labelled=False)
             return read_folder(folder, wanted, reporter)
-        pair = find_idx_pair(folder) if name in IDX_SETS else None
-        if pair is not None:
-            return _read(folder, pair, name, reading, reporter)
+        parts = find_idx_parts(folder) if name in IDX_SETS else {}
+        if {TRAIN, TEST} <= parts.keys():
+            return _read(folder, parts, name, reading, reporter)
     if name in FOLDER_SETS:
         raise DownloadError(
             f"{name} is not on this machine ({_tried(name)}) and has no public mirror; "
@@ -125,17 +127,17 @@ def load_named(
             f"or set {ENVIRONMENT} to a folder that holds {name}"
         )
     folder = _download(IDX_SETS[name], reporter)
-    pair = find_idx_pair(folder)
-    if pair is None:
+    parts = find_idx_parts(folder)
+    if not {TRAIN, TEST} <= parts.keys():
         raise DataError(f"{folder}: files are missing after a download; remove it and try again")
-    return _read(folder, pair, name, reading, reporter)
+    return _read(folder, parts, name, reading, reporter)
 
 
 def _read(
-    folder: Path, pair: tuple[Path, Path], name: str, reading: Reading, reporter: Reporter
+    folder: Path, parts: Mapping[str, Path], name: str, reading: Reading, reporter: Reporter
 ) -> Dataset:
-    classes, memory = IDX_SETS[name].classes, reading.memory
-    return read_idx_folder(folder, pair, name, classes, memory=memory, reporter=reporter)
+    classes = IDX_SETS[name].classes
+    return read_idx_folder(folder, parts, name, classes, reading=reading, reporter=reporter)
 
 
 def _places(name: str) -> list[Path]:

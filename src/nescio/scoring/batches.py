@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nescio.data import Preprocessing, Stack, list_images, read_images
+from nescio.data.idx_names import IdxName
 from nescio.data.walk import SUFFIXES
 from nescio.names import name_of, printable
 from nescio.progress import Reporter
@@ -87,5 +88,5 @@ def is_image_file(path: Path) -> bool:
     name = path.name.lower()
     if not path.exists():
         return path.suffix.lower() in SUFFIXES
-    holds_many = name.endswith((".npz", ".tar", ".parquet")) or "-ubyte" in name
+    holds_many = name.endswith((".npz", ".tar", ".parquet")) or IdxName.of(path)
     return path.is_file() and not holds_many

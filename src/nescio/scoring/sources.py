@@ -17,7 +17,8 @@ from typing import Protocol
 
 from nescio.data import Preprocessing, all_images, load
 from nescio.data.encoded import file_stamp
-from nescio.data.idx import find_idx_images, is_images_file, read_idx_set, set_name
+from nescio.data.idx import find_idx_images, read_idx_set
+from nescio.data.idx_names import is_images_file, set_name
 from nescio.data.npz import find_npz_images, read_npz
 from nescio.data.parquet import look_at_files, names_parquet
 from nescio.data.reading import MEMORY, Reading
@@ -164,7 +165,7 @@ def _open_array(
         name = set_name(path) if idx else path.name.removesuffix(".npz")
         return ArraySource(name, found, preprocessing)
     if idx:
-        images = read_idx_set(path, memory=reading.memory, reporter=reporter)
+        images = read_idx_set(path, reading=reading, reporter=reporter)
     else:
         images = all_images(read_npz(path, reading, reporter))
     return SetSource(file_stamp(path), images.name, images.images, preprocessing)
