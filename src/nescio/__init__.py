@@ -34,7 +34,17 @@ from nescio.errors import (
 
 if TYPE_CHECKING:
     from nescio.classifier import Classifier, TrainingRecord, load_model
-    from nescio.data import Dataset, ImageSet, Preprocessing, Reading, load, split
+    from nescio.data import (
+        DataLike,
+        Dataset,
+        ImageSet,
+        ImagesLike,
+        Preprocessing,
+        Reading,
+        image_set,
+        load,
+        split,
+    )
     from nescio.estimator import NescioClassifier
     from nescio.evaluation import Evaluation, Interval, OutOfDistribution, Study, read_study
     from nescio.inference import ARTICLE, DEFAULT, Recipe
@@ -53,7 +63,17 @@ __version__: str
 
 _HOMES = {
     "nescio.classifier": ("Classifier", "TrainingRecord", "load_model"),
-    "nescio.data": ("Dataset", "ImageSet", "Preprocessing", "Reading", "load", "split"),
+    "nescio.data": (
+        "DataLike",
+        "Dataset",
+        "ImageSet",
+        "ImagesLike",
+        "Preprocessing",
+        "Reading",
+        "image_set",
+        "load",
+        "split",
+    ),
     "nescio.estimator": ("NescioClassifier",),
     "nescio.evaluation": (
         "Evaluation",
@@ -86,6 +106,7 @@ __all__ = [
     "CheckpointError",
     "Classifier",
     "DataError",
+    "DataLike",
     "Dataset",
     "Decision",
     "Decisions",
@@ -95,6 +116,7 @@ __all__ = [
     "Evaluation",
     "ExportError",
     "ImageSet",
+    "ImagesLike",
     "Interval",
     "ModelFileError",
     "NescioClassifier",
@@ -116,6 +138,7 @@ __all__ = [
     "UsageError",
     "cnn",
     "fit",
+    "image_set",
     "load",
     "load_model",
     "mlp",

@@ -12,7 +12,7 @@ from nescio.classifier.calibrating import (
     Promises,
     calibrate_classifier,
 )
-from nescio.classifier.classifier import SAMPLES, Classifier, Images
+from nescio.classifier.classifier import SAMPLES, Classifier
 from nescio.classifier.describe import describe_model
 from nescio.classifier.judging import Judgement, judge
 from nescio.classifier.modelfile import load_model, read_header
@@ -40,7 +40,6 @@ __all__ = [
     "SAMPLES",
     "Classifier",
     "GroupRecord",
-    "Images",
     "Judgement",
     "Predictor",
     "Promises",

@@ -9,7 +9,8 @@ import torch
 
 from nescio.classifier.classifier import SAMPLES, Classifier
 from nescio.classifier.fingerprint import posterior_digest
-from nescio.data import ImageSet, one_of_each, take
+from nescio.classifier.sets import calibration_set
+from nescio.data import DataLike, ImageSet, one_of_each, take
 from nescio.devices import choose_precision
 from nescio.errors import DataError, RuleError
 from nescio.progress import SILENT, Reporter
@@ -112,7 +113,7 @@ class Promises:
 @torch.no_grad()
 def calibrate_classifier(
     classifier: Classifier,
-    calibration: ImageSet,
+    calibration: DataLike,
     promises: Promises,
     *,
     samples: int = SAMPLES,
@@ -123,8 +124,9 @@ def calibrate_classifier(
 
     Args:
         classifier: With a familiarity model.
-        calibration: Labelled familiar images that it was not trained on, every class among them.
-            Where it is known which belong together, one image of each group counts, drawn by the
+        calibration: Labelled familiar images that it was not trained on, every class among them;
+            what is no image set is one by :func:`nescio.classifier.calibration_set`. Where it is
+            known which belong together, one image of each group counts, drawn by the
             classifier's seed: groups are what is exchangeable then, and what is promised holds for
             an image of a new group.
         promises: What to promise.
@@ -137,6 +139,8 @@ def calibrate_classifier(
         RuleError: The classifier does not know what is familiar, or there are too few images
             for the promise.
     """
+    if not isinstance(calibration, ImageSet):
+        calibration = calibration_set(classifier, calibration, reporter)
     labels = calibration.require_labels()
     present = torch.bincount(labels, minlength=len(classifier.classes))
     missing = (present == 0).nonzero().flatten().tolist()

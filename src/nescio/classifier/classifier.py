@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args, overload
+from typing import Literal, TypeAlias, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nescio.classifier.predictor import KEEP, Predictor
 from nescio.classifier.record import TrainingRecord
-from nescio.data import Dataset, ImageSet, Preprocessing, Stack, adapt, as_images
+from nescio.data import (
+    DataLike,
+    ImagesLike,
+    Preprocessing,
+    Reading,
+    Stack,
+    adapt,
+    read_images_like,
+    sources_of,
+)
 from nescio.errors import DataError, RuleError, UsageError
 from nescio.evaluation import Evaluation
 from nescio.familiarity import Familiarity
@@ -46,9 +54,6 @@ SAMPLES = 100
 
 UnknownClasses: TypeAlias = Literal["error", "unfamiliar"]
 """What images of classes that a model does not know may be, see :meth:`Classifier.evaluate`."""
-
-Images: TypeAlias = ImageSet | Tensor | np.ndarray[Any, np.dtype[Any]]
-"""What predictions take; see :meth:`Classifier.prepare`."""
 
 
 @dataclass(frozen=True)
@@ -107,26 +112,29 @@ class Classifier:
             return self.rule
         return parse_rule(rule, self.calibrated) if isinstance(rule, str) else rule
 
-    @overload
-    def prepare(self, images: Tensor | np.ndarray[Any, np.dtype[Any]]) -> Tensor: ...
-    @overload
-    def prepare(self, images: Images) -> Stack: ...
-    def prepare(self, images: Images) -> Stack:
+    def prepare(self, images: ImagesLike) -> Stack:
         """Bring images to what the network takes.
 
         Args:
-            images: An image set, or an array ``(H, W)``, ``(N, H, W)`` or
-                ``(N, H, W, 3)``: uint8, or float in [0, 1].
+            images: See :data:`nescio.ImagesLike`: an image set; an array or tensor of images
+                ``(N, H, W)``, ``(N, H, W, 3)`` or ``(N, 3, H, W)``, or of one of them, uint8 or
+                float in [0, 1]; a picture of Pillow, a path, or a list of such; a ``Dataset`` or
+                ``DataLoader`` of PyTorch, whose labels play no part, in the order of its set. Which
+                axis is which is told as :mod:`nescio.data.axes` has it.
 
         Returns:
             ``(N, K, H, W)`` uint8; of a set that is not in memory, what reads it.
+
+        Raises:
+            DataError: They cannot be used, or their shape may be read in more ways than one.
+            UsageError: They are no images.
         """
-        raw = images.images if isinstance(images, ImageSet) else as_images(images)
-        return adapt(raw, self.preprocessing)
+        reading = Reading(preprocessing=self.preprocessing, labelled=False)
+        return adapt(read_images_like(images, reading).images, self.preprocessing)
 
     def stream_logits(
         self,
-        images: Images,
+        images: ImagesLike,
         *,
         samples: int = SAMPLES,
         seed: int | None = None,
@@ -160,7 +168,7 @@ class Classifier:
 
     def predict_samples(
         self,
-        images: Images,
+        images: ImagesLike,
         *,
         samples: int = SAMPLES,
         seed: int | None = None,
@@ -172,7 +180,7 @@ class Classifier:
         The same seed draws the same networks, whatever the batch size.
 
         Args:
-            images: An image set or an array, see :meth:`prepare`.
+            images: An image set, an array, pictures and more, see :meth:`prepare`.
             samples: ``S``, how many networks.
             seed: Of the networks; ``None`` for the seed that it was fitted with.
             batch_size: Images through a network at once.
@@ -190,7 +198,7 @@ class Classifier:
 
     def predict_probability(
         self,
-        images: Images,
+        images: ImagesLike,
         *,
         samples: int = SAMPLES,
         seed: int | None = None,
@@ -205,7 +213,7 @@ class Classifier:
         before the softmax).
 
         Args:
-            images: An image set or an array, see :meth:`prepare`.
+            images: An image set, an array, pictures and more, see :meth:`prepare`.
             samples: How many networks.
             seed: Of the networks; ``None`` for the seed that it was fitted with.
             batch_size: Images through a network at once.
@@ -239,7 +247,7 @@ class Classifier:
 
     def decide(
         self,
-        images: Images,
+        images: ImagesLike,
         *,
         rule: Rule | str | None = None,
         samples: int = SAMPLES,
@@ -252,7 +260,7 @@ class Classifier:
         """Answer, or refuse with a reason.
 
         Args:
-            images: An image set or an array, see :meth:`prepare`.
+            images: An image set, an array, pictures and more, see :meth:`prepare`.
             rule: A rule or its name; ``None`` for the one in force.
             samples: How many networks are drawn; with ``adaptive`` at most.
             adaptive: Stop drawing for an image once its decision (label, refusal and
@@ -286,7 +294,7 @@ class Classifier:
 
     def stream_decisions(
         self,
-        images: Images,
+        images: ImagesLike,
         *,
         rule: Rule,
         samples: int = SAMPLES,
@@ -388,9 +396,9 @@ class Classifier:
 
     def evaluate(
         self,
-        data: Dataset | ImageSet | str | Path,
+        data: DataLike,
         *,
-        ood: Sequence[Dataset | ImageSet | str | Path] = (),
+        ood: Sequence[DataLike] | Mapping[str, ImagesLike] | DataLike = (),
         unknown_classes: UnknownClasses = "error",
         rule: Rule | str | None = None,
         samples: int = SAMPLES,
@@ -400,10 +408,12 @@ class Classifier:
         """Forced and selective figures on a test split, refusal on other sets.
 
         Args:
-            data: A data set, its name or path: its test split counts
-                (:func:`nescio.classifier.sets.familiar_set`). An
-                :class:`ImageSet` counts as it is.
-            ood: Out-of-distribution sets; they need no labels.
+            data: See :data:`nescio.DataLike`: a data set, its name or path, of which the test
+                split counts (:func:`nescio.classifier.sets.familiar_set`); images with their
+                labels ``(X, y)``, a ``Dataset`` or ``DataLoader`` of PyTorch, less what was
+                trained on. An :class:`ImageSet` counts as it is. Class numbers stand for the
+                model's classes in order, where none of them is the name of one.
+            ood: Out-of-distribution sets, by name if they have one here; they need no labels.
             unknown_classes: Whether images of classes that the model does not know are an error,
                 or one more set to refuse.
             rule: A rule or its name; ``None`` for the one in force.
@@ -421,7 +431,7 @@ class Classifier:
             )
         if unknown_classes == "unfamiliar":
             test, unknown = familiar_and_unknown(self, data, reporter)
-            ood = [*([] if unknown is None else [unknown]), *ood]
+            ood = [*([] if unknown is None else [unknown]), *sources_of(ood)]
         else:
             test = familiar_set(self, data, reporter)
         return judge(

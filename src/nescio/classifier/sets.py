@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,16 +11,19 @@ from torch import Tensor
 from nescio.classifier.classifier import Classifier
 from nescio.classifier.grouped import check_calibration, tell_judged_groups, with_groups
 from nescio.data import (
+    DataLike,
     Dataset,
     Grouping,
     ImageSet,
+    ImagesLike,
     Reading,
     Splits,
     adapt,
     all_images,
     drop_classes,
-    load,
     parts_of,
+    read_data_like,
+    sources_of,
     split,
     split_by,
 )
@@ -32,12 +33,10 @@ from nescio.progress import SILENT, Reporter
 UNKNOWN = "unknown classes"
 """What the images of classes that a model lacks are called."""
 
-Source: TypeAlias = Dataset | ImageSet | str | Path
-
 
 def familiar_set(
     classifier: Classifier,
-    data: Source,
+    data: DataLike,
     reporter: Reporter = SILENT,
     *,
     seed: int | None = None,
@@ -70,7 +69,7 @@ def familiar_set(
 
 def familiar_and_unknown(
     classifier: Classifier,
-    data: Source,
+    data: DataLike,
     reporter: Reporter = SILENT,
     *,
     seed: int | None = None,
@@ -107,7 +106,7 @@ def _only(images: ImageSet, chosen: Tensor) -> ImageSet:
 
 def _judged(
     classifier: Classifier,
-    data: Source,
+    data: DataLike,
     reporter: Reporter,
     *,
     seed: int | None,
@@ -141,7 +140,7 @@ def _judged_of(classifier: Classifier, dataset: Dataset, reporter: Reporter) -> 
 
 def common_familiar_sets(
     classifiers: Sequence[Classifier],
-    data: Source,
+    data: DataLike,
     reporter: Reporter = SILENT,
     *,
     seed: int | None = None,
@@ -180,7 +179,7 @@ def common_familiar_sets(
 
 def calibration_set(
     classifier: Classifier,
-    data: Source,
+    data: DataLike,
     reporter: Reporter = SILENT,
     *,
     reading: Reading | None = None,
@@ -230,7 +229,7 @@ def calibration_set(
 
 def shifted_sets(
     classifier: Classifier,
-    sources: Sequence[Source],
+    sources: Sequence[DataLike] | Mapping[str, ImagesLike] | DataLike,
     reporter: Reporter = SILENT,
     *,
     seed: int | None = None,
@@ -247,7 +246,7 @@ def shifted_sets(
         reading: What is asked of files.
     """
     sets: dict[str, ImageSet] = {}
-    for source in sources:
+    for source in sources_of(sources):
         images = _shifted_set(classifier, source, reporter, seed, reading)
         name, count = images.name, 2
         while name in sets:
@@ -258,22 +257,31 @@ def shifted_sets(
 
 def _as_dataset(
     classifier: Classifier,
-    data: Dataset | str | Path,
+    data: DataLike,
     reporter: Reporter,
     seed: int | None = None,
     reading: Reading | None = None,
 ) -> Dataset:
-    if isinstance(data, Dataset):
-        return _without_dropped(classifier, data, reporter)
-    dataset = load(
+    # A class folder without images is nothing to stop at, where nothing is learnt.
+    reading = replace(reading or Reading(), drop_rare=True)
+    dataset = _read(classifier, data, reporter, seed, reading)
+    return _without_dropped(classifier, dataset, reporter)
+
+
+def _read(
+    classifier: Classifier,
+    data: DataLike,
+    reporter: Reporter,
+    seed: int | None,
+    reading: Reading,
+) -> Dataset:
+    return read_data_like(
         data,
-        preprocessing=classifier.preprocessing,
+        replace(reading, preprocessing=classifier.preprocessing),
         seed=classifier.record.seed if seed is None else seed,
-        # A class folder without images is nothing to stop at, where nothing is learnt.
-        reading=replace(reading or Reading(), drop_rare=True),
+        classes=classifier.classes,
         reporter=reporter,
     )
-    return _without_dropped(classifier, dataset, reporter)
 
 
 def _without_dropped(classifier: Classifier, dataset: Dataset, reporter: Reporter) -> Dataset:
@@ -293,25 +301,13 @@ def _without_dropped(classifier: Classifier, dataset: Dataset, reporter: Reporte
 
 def _shifted_set(
     classifier: Classifier,
-    source: Source,
+    source: DataLike,
     reporter: Reporter,
     seed: int | None,
     reading: Reading | None,
 ) -> ImageSet:
-    if isinstance(source, ImageSet):
-        return source
-    if isinstance(source, Dataset):
-        return all_images(source)
-    return all_images(
-        load(
-            source,
-            labelled=False,
-            preprocessing=classifier.preprocessing,
-            seed=classifier.record.seed if seed is None else seed,
-            reading=reading,
-            reporter=reporter,
-        )
-    )
+    reading = replace(reading or Reading(), labelled=False)
+    return all_images(_read(classifier, source, reporter, seed, reading))
 
 
 def _left_out(classifier: Classifier, dataset: Dataset, reporter: Reporter) -> Tensor:
@@ -367,10 +363,8 @@ def _tell_seen(classifier: Classifier, test: ImageSet, reporter: Reporter) -> No
 
 
 def _match_classes(classifier: Classifier, images: ImageSet) -> ImageSet:
-    labels = images.require_labels()
+    images.require_labels()
     classes = classifier.classes
-    if images.classes == classes:
-        return images
     unknown = [name for name in images.classes if name not in classes]
     if unknown:
         more = ", ..." if len(classes) > 12 else ""
@@ -379,5 +373,4 @@ def _match_classes(classifier: Classifier, images: ImageSet) -> ImageSet:
             f"classes ({', '.join(classes[:12])}{more}); evaluate counts images of other classes "
             "as to be refused with --unknown-classes unfamiliar"
         )
-    order = torch.tensor([classes.index(name) for name in images.classes])
-    return replace(images, labels=order[labels], classes=classes)
+    return images.among(classes)

@@ -8,7 +8,8 @@ Read in this order: :mod:`rows`, :mod:`ahead`, :mod:`class_numbers`, :mod:`image
 :mod:`patterns`, :mod:`outlines`, :mod:`shapes`, :mod:`corruptions`, :mod:`shifts`,
 :mod:`download`, :mod:`named`, :mod:`groups`, :mod:`rare`, :mod:`split`, :mod:`table`,
 :mod:`splitfile`, :mod:`grouping`, :mod:`duplicates`, :mod:`near_copies`,
-:mod:`load`, :mod:`labels`.
+:mod:`load`, :mod:`labels`; of what is held in Python :mod:`axes`, :mod:`arrays`, :mod:`pillow`,
+:mod:`held`, :mod:`gather`, :mod:`loaders`, :mod:`inputs`.
 """
 
 from nescio.data.ahead import pass_order, read_ahead, shuffled
@@ -27,6 +28,14 @@ from nescio.data.grouping import (
 )
 from nescio.data.groups import count_groups, of_groups, one_of_each
 from nescio.data.images import Dataset, ImageSet, Preprocessing, images_at_once, to_float
+from nescio.data.inputs import (
+    DataLike,
+    ImagesLike,
+    image_set,
+    read_data_like,
+    read_images_like,
+    sources_of,
+)
 from nescio.data.labels import read_labels
 from nescio.data.load import NAMES, all_images, as_asked, load
 from nescio.data.near_copies import NearCopies, near_copies, tell_near_copies
@@ -57,12 +66,14 @@ __all__ = [
     "SHIFTS",
     "Augmentation",
     "Colour",
+    "DataLike",
     "Dataset",
     "Decoding",
     "Failure",
     "FeatureSet",
     "Grouping",
     "ImageSet",
+    "ImagesLike",
     "MixedShapes",
     "NearCopies",
     "Preprocessing",
@@ -88,6 +99,7 @@ __all__ = [
     "drop_rare",
     "group_extra",
     "group_images",
+    "image_set",
     "images_at_once",
     "join_extra",
     "letters",
@@ -109,13 +121,16 @@ __all__ = [
     "read_ahead",
     "read_all",
     "read_batches",
+    "read_data_like",
     "read_images",
+    "read_images_like",
     "read_labels",
     "read_split",
     "shapes",
     "shift_images",
     "shift_set",
     "shuffled",
+    "sources_of",
     "split",
     "split_by",
     "split_fingerprint",

@@ -197,6 +197,21 @@ class ImageSet:
             groups=None if self.groups is None else self.groups[indices],
         )
 
+    def among(self, classes: tuple[str, ...]) -> ImageSet:
+        """The same images, their labels as indices into other classes, by name.
+
+        Raises:
+            DataError: It has no labels, or a class that is none of these.
+        """
+        labels = self.require_labels()
+        if self.classes == classes:
+            return self
+        unknown = [name for name in self.classes if name not in classes]
+        if unknown:
+            raise DataError(f"{self.name}: class {unknown[0]!r} is none of {', '.join(classes)}")
+        order = torch.tensor([classes.index(name) for name in self.classes])
+        return replace(self, labels=order[labels], classes=classes)
+
     def require_labels(self) -> Tensor:
         """The labels ``(N,)``.
 
@@ -206,7 +221,7 @@ class ImageSet:
         if self.labels is None:
             raise DataError(
                 f"{self.name}: labels are needed here; give a folder with one subfolder a class, "
-                "an .npz with 'labels', or IDX labels beside the images"
+                "an .npz with 'labels', IDX labels beside the images, or in Python (X, y)"
             )
         return self.labels
 

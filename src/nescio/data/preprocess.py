@@ -9,12 +9,12 @@ from math import prod
 from statistics import median
 from typing import Any, overload
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nescio.data.images import Fit, Preprocessing
+from nescio.data.arrays import array_to_images
+from nescio.data.images import CHANNELS, Fit, Preprocessing
 from nescio.data.rows import Rows, Stack, content_hashes, read_batches
 from nescio.errors import DataError, UsageError
 
@@ -140,7 +140,9 @@ class Adapted:
 
 
 def as_images(array: Any) -> Tensor:
-    """Images as people hold them, as uint8 ``(N, K, H, W)``.
+    """Images whose axes are known, as files hold them, as uint8 ``(N, K, H, W)``.
+
+    :func:`nescio.data.arrays.array_to_images` finds the axes of others.
 
     Args:
         array: NumPy array or tensor, ``(H, W)``, ``(N, H, W)`` or ``(N, H, W, 3)``;
@@ -149,41 +151,13 @@ def as_images(array: Any) -> Tensor:
     Raises:
         DataError: Another shape or type, or a float that is NaN, infinite or outside.
     """
-    tensor = array.detach().cpu() if isinstance(array, Tensor) else _tensor(array)
-    tensor = _to_bytes(tensor)
-    if tensor.ndim == 2:
-        tensor = tensor[None]
-    if tensor.ndim == 3:
-        tensor = tensor[..., None]
-    if tensor.ndim != 4 or tensor.shape[-1] not in (1, 3) or 0 in tensor.shape[1:]:
+    axes = {2: "HW", 3: "NHW", 4: "NHWC"}.get(array.ndim)
+    if axes is None or 0 in array.shape[1:] or (axes == "NHWC" and array.shape[3] not in CHANNELS):
         raise DataError(
-            f"images must have shape (N, H, W) or (N, H, W, 3), got {tuple(tensor.shape)}"
+            "images must have shape (N, H, W) or (N, H, W, 3), uint8 or float in [0, 1], got "
+            f"{tuple(array.shape)}"
         )
-    return tensor.permute(0, 3, 1, 2).contiguous()
-
-
-def _tensor(array: Any) -> Tensor:
-    values = np.asarray(array)
-    if values.dtype.kind not in "fu" or (values.dtype.kind == "u" and values.dtype != np.uint8):
-        raise DataError(f"images must be uint8, or float in [0, 1], got {values.dtype}")
-    return torch.from_numpy(np.array(values, order="C", dtype=values.dtype.newbyteorder("=")))
-
-
-def _to_bytes(tensor: Tensor) -> Tensor:
-    if tensor.dtype == torch.uint8:
-        return tensor
-    if not tensor.is_floating_point():
-        raise DataError(f"images must be uint8, or float in [0, 1], got {tensor.dtype}")
-    # Written so that NaN is outside too.
-    outside = ~((tensor >= 0) & (tensor <= 1))
-    if bool(outside.any()):
-        first = int(outside.flatten(1).any(1).nonzero()[0]) if tensor.ndim > 2 else 0
-        value = float(tensor[outside][0])
-        raise DataError(
-            f"float images must lie in [0, 1], image {first} has {value:g}; "
-            "divide 8-bit pixels by 255, or give uint8"
-        )
-    return (tensor * 255).round().to(torch.uint8)
+    return array_to_images(array, axes=axes)
 
 
 def _adapt_channels(images: Tensor, channels: int) -> Tensor:

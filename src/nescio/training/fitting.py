@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,9 +23,9 @@ from nescio.classifier import (
 )
 from nescio.classifier.fingerprint import posterior_digest
 from nescio.data import (
-    Dataset,
+    DataLike,
     Grouping,
-    ImageSet,
+    ImagesLike,
     Reading,
     Splits,
     count_groups,
@@ -69,9 +70,9 @@ TEST_FRACTION = 0.15
 
 def fit(
     network: NetworkLike,
-    data: Dataset | ImageSet | str | Path,
+    data: DataLike,
     *,
-    extra: ImageSet | str | Path | None = None,
+    extra: ImagesLike | tuple[Any, Any] | str | Path | None = None,
     recipe: Recipe | str = "default",
     posterior: str | None = None,
     prior: Prior | None = None,
@@ -107,10 +108,15 @@ def fit(
             ``(n, C)`` (it is copied, not changed); what makes one from ``shape`` ``(K, H, W)``
             and ``classes``, whichever of these it takes: a function, a ``functools.partial`` or a
             class; or ``mlp``, ``cnn``, ``module:factory`` or ``timm:NAME``.
-        data: A labelled data set, its name or its path.
-        extra: More images to train on, labelled with the classes of ``data``, or the CSV file
-            that names them (:func:`nescio.data.read_labels`). None of them is used to
-            calibrate, so promises hold for images like those of ``data``.
+        data: Labelled images, see :data:`nescio.DataLike`: a data set, its name or its path;
+            arrays or tensors ``(X, y)``, ``X`` as :meth:`nescio.Classifier.prepare` takes images
+            and ``y`` class numbers, names or one-hot; a ``Dataset`` or ``DataLoader`` of PyTorch,
+            which is read once, in the order of its set, so random transformations are drawn once
+            (a recipe's ``augment`` draws anew in each pass). Arrays keep their size.
+        extra: More images to train on, labelled with the classes of ``data``: a set, ``(X, y)`` or
+            another of :data:`nescio.DataLike`; or the CSV file that names them
+            (:func:`nescio.data.read_labels`). None of them is used to calibrate, so promises hold
+            for images like those of ``data``.
         recipe: ``default``, ``article``, or one of your own.
         posterior: The kind of posterior instead of the recipe's: ``mean-field``,
             ``low-rank:RANK``, ``ensemble:MEMBERS``, ``mean-field-ensemble:MEMBERS``,

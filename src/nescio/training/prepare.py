@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,9 +14,11 @@ from nescio.classifier import Promises
 from nescio.data import (
     PARTS,
     Colour,
+    DataLike,
     Dataset,
     Grouping,
     ImageSet,
+    ImagesLike,
     Reading,
     Splits,
     as_asked,
@@ -24,8 +27,8 @@ from nescio.data import (
     group_extra,
     group_images,
     join_extra,
-    load,
     parts_of,
+    read_data_like,
     read_labels,
     read_split,
     split,
@@ -48,8 +51,8 @@ class Asked:
     """What a fit is asked for, but how it is computed; see :func:`fit`."""
 
     network: NetworkLike
-    data: Dataset | ImageSet | str | Path
-    extra: ImageSet | str | Path | None
+    data: DataLike
+    extra: ImagesLike | tuple[Any, Any] | str | Path | None
     recipe: Recipe
     promises: Promises
     stages: Sequence[str] | None
@@ -152,7 +155,7 @@ def prepare(asked: Asked, reporter: Reporter) -> Ready:
 
 
 def _as_dataset(
-    data: Dataset | ImageSet | str | Path,
+    data: DataLike,
     source: NetworkSource,
     reading: Reading,
     seed: int,
@@ -164,9 +167,8 @@ def _as_dataset(
         colour: Colour = "grey" if needed.channels == 1 else "rgb"
         size = needed.height, needed.width
         reading = replace(reading, preprocessing=None, image_size=size, colour=colour)
-    if isinstance(data, str | Path):
-        return load(data, reading=reading, seed=seed, reporter=reporter)
-    return as_asked(Dataset(data.name, data) if isinstance(data, ImageSet) else data, reading)
+    dataset = read_data_like(data, reading, seed=seed, reporter=reporter)
+    return dataset if isinstance(data, str | Path) else as_asked(dataset, reading)
 
 
 def _split(
@@ -233,12 +235,18 @@ def _with_extra(
     extra = asked.extra
     if extra is None:
         return splits, None
-    if not isinstance(extra, ImageSet):
-        train = splits.train
-        extra = read_labels(Path(extra), train.classes, train.preprocessing, reporter)
+    train = splits.train
+    if isinstance(extra, str | Path):
+        more = read_labels(Path(extra), train.classes, train.preprocessing, reporter)
+    elif isinstance(extra, ImageSet):
+        more = extra
+    else:
+        reading = Reading(preprocessing=train.preprocessing)
+        held = read_data_like(extra, reading, classes=train.classes, reporter=reporter)
+        more = held.train.among(train.classes)
     if asked.grouping is not None:
-        extra = group_extra(extra, root, asked.grouping, reporter)
-    return join_extra(splits, extra, reporter)
+        more = group_extra(more, root, asked.grouping, reporter)
+    return join_extra(splits, more, reporter)
 
 
 def split_digest(splits: Splits) -> str:
