@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nescio.data.axes import Axes, Kind, check_axes, find_axes
+from nescio.data.axes import Kind, check_axes, find_axes
 from nescio.data.images import Preprocessing
 from nescio.decode import DEFAULT, Decoding
 from nescio.errors import DataError
@@ -41,11 +41,12 @@ def array_to_images(
         UsageError: There are no such axes.
     """
     values = array.detach().cpu() if isinstance(array, Tensor) else _tensor(array)
+    shape, model = tuple(values.shape), None if wanted is None else wanted.shape
     named: str
     if axes is None:
-        named = axes_of(array, wanted=wanted, first=first)
+        named = find_axes(shape, kind=kind_of_array(array), wanted=model, first=first)
     else:
-        named = check_axes(axes, tuple(values.shape))
+        named = check_axes(axes, shape)
     if "N" not in named:
         values, named = values.unsqueeze(0), f"N{named}"
     if "C" not in named:
@@ -54,18 +55,11 @@ def array_to_images(
     return _opaque(_to_bytes(values).contiguous(), decoding)
 
 
-def axes_of(
-    array: Any,
-    *,
-    wanted: Preprocessing | None = None,
-    first: Literal["any", "N", "no N"] = "any",
-) -> Axes:
-    """As :func:`nescio.data.axes.find_axes`, of an array or tensor."""
-    kind: Kind = "array"
-    if isinstance(array, Tensor):
-        kind = "float tensor" if array.is_floating_point() else "byte tensor"
-    shape = tuple(np.shape(array) if kind == "array" else array.shape)
-    return find_axes(shape, kind=kind, wanted=None if wanted is None else wanted.shape, first=first)
+def kind_of_array(array: Any) -> Kind:
+    """What holds the numbers, by which axes are told."""
+    if not isinstance(array, Tensor):
+        return "array"
+    return "float tensor" if array.is_floating_point() else "byte tensor"
 
 
 def _tensor(array: Any) -> Tensor:

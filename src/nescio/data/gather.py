@@ -11,7 +11,8 @@ import torch
 import torch.utils.data as torch_data
 from torch import Tensor
 
-from nescio.data.arrays import array_to_images, axes_of
+from nescio.data.arrays import array_to_images, kind_of_array
+from nescio.data.axes import Axes, find_axes
 from nescio.data.held import likeness, pair_of, size_of
 from nescio.data.preprocess import adapt
 from nescio.data.reading import Reading
@@ -51,6 +52,13 @@ def array_of(array: Any, reading: Reading, *, counted: bool) -> Tensor:
     )
 
 
+def axes_of_one(array: Any, reading: Reading) -> Axes:
+    """Which axis is which in an array of a single image."""
+    model = None if reading.preprocessing is None else reading.preprocessing.shape
+    shape = tuple(np.shape(array)) if not isinstance(array, Tensor) else tuple(array.shape)
+    return find_axes(shape, kind=kind_of_array(array), wanted=model, first="no N")
+
+
 def chunks_of(arrays: Sequence[Any], reading: Reading, name: str) -> Iterator[Tensor]:
     """Arrays of one image each, as many together as are alike, ``(n, K, H, W)`` uint8."""
     start = 0
@@ -60,7 +68,7 @@ def chunks_of(arrays: Sequence[Any], reading: Reading, name: str) -> Iterator[Te
         count = next((i for i, each in enumerate(some) if likeness(each) != kind), len(some))
         some = some[:count]
         try:
-            axes = axes_of(some[0], wanted=reading.preprocessing, first="no N")
+            axes = axes_of_one(some[0], reading)
             stacked = torch.stack(some) if isinstance(some[0], Tensor) else np.stack(some)
             yield array_to_images(stacked, axes=f"N{axes}", decoding=decoding_of(reading))
         except DataError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +13,7 @@ import torch.utils.data as torch_data
 from PIL import Image
 from torch import Tensor
 
-from nescio.data.arrays import array_to_images, axes_of
+from nescio.data.arrays import array_to_images
 from nescio.data.class_numbers import number_array
 from nescio.data.encoded import choose_shape, read_encoded
 from nescio.data.gather import array_of, chunks_of, decoding_of, gather, items_of
@@ -87,9 +88,9 @@ def image_set(
     """Images that are held in Python, perhaps with labels.
 
     Args:
-        images: See :data:`nescio.ImagesLike`. Arrays are uint8, booleans or floats in [0, 1]; which
-            axis is which is told as :mod:`nescio.data.axes` has it. Images of one size keep it;
-            others are brought to one as those of a folder are.
+        images: See :data:`nescio.ImagesLike`; a path is that of one picture. Arrays are uint8,
+            booleans or floats in [0, 1]; which axis is which is told as :mod:`nescio.data.axes` has
+            it. Images of one size keep it; others are brought to one as those of a folder are.
         labels: ``(N,)`` or ``(N, 1)`` class numbers or names, or ``(N, C)`` one-hot. Classes are
             those that occur.
         classes: What the numbers 0, 1, ... stand for; empty where a number is its own name.
@@ -104,17 +105,20 @@ def image_set(
         UsageError: These are no images.
     """
     reading = reading or Reading()
+    if isinstance(images, ImageSet):
+        if labels is not None or axes is not None:
+            raise UsageError(f"{images.name} is an image set already: give its .images")
+        return images
     if axes is not None:
         if not is_array(images):
-            raise UsageError(f"axes are those of an array; got {kind_of(images)}")
-        found = _Found(array_to_images(images, axes=axes, decoding=reading.decoding), name=name)
-    elif isinstance(images, ImageSet):
-        return images
+            raise UsageError(f"axes are those of an array, got {kind_of(images)}")
+        found = _Found(array_to_images(images, axes=axes, decoding=reading.decoding))
     else:
-        found = replace(_find(images, reading, counted=labels is not None), name=name)
+        found = _find(images, reading, counted=labels is not None)
     if labels is not None:
-        found = replace(found, labels=labels, classes=tuple(classes))
-    return _set(found, reading, (), reporter)
+        found = replace(found, labels=labels)
+    named = tuple(classes) or found.classes
+    return _set(replace(found, classes=named, name=name), reading, (), reporter)
 
 
 def read_images_like(
@@ -247,13 +251,13 @@ def _of_loader(loader: torch_data.DataLoader[Any], reading: Reading) -> _Found:
     if not is_array(first[0]):
         pairs = [
             pair
-            for pictures, told in (first, *batches)
+            for pictures, told in chain([first], batches)
             for pair in zip(pictures, [None] * len(pictures) if told is None else told, strict=True)
         ]
         return _of_pairs(pairs, reading, name, classes)
 
     def chunks() -> Iterator[Tensor]:
-        for images, told in (first, *batches):
+        for images, told in chain([first], batches):
             if told is not None:
                 labels.append(plain(told))
             yield array_of(images, replace(reading, preprocessing=None), counted=True)
@@ -323,7 +327,7 @@ def _picture(picture: Any, name: str) -> Image.Image | Path:
     if not is_array(picture):
         raise UsageError(f"{name} is no picture but {kind_of(picture)}")
     try:
-        pixels = array_to_images(picture, axes=axes_of(picture, first="no N"))[0]
+        pixels = array_to_images(picture, first="no N")[0]
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     return Image.fromarray(pixels.movedim(0, 2).squeeze(2).numpy())

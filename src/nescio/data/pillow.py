@@ -46,7 +46,9 @@ class Pictures:
 
 
 def loaded(picture: Image.Image, name: str) -> Image.Image:
-    """The picture with its pixels read, so that several threads may ask for it.
+    """The picture with its pixels read, and turned as its EXIF data say.
+
+    Several threads may ask for it then.
 
     Raises:
         DataError: Its file is damaged.
@@ -56,21 +58,21 @@ def loaded(picture: Image.Image, name: str) -> Image.Image:
     except Exception as error:  # decoders fail in many ways; each means the same to the user
         why = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{name}: the picture cannot be read ({why})") from error
-    return picture
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # noqa: BLE001 - EXIF that cannot be read says nothing of orientation
+        return picture
 
 
 def lossless(picture: Image.Image) -> BytesIO:
-    """A file that holds the very pixels of a picture, turned as its EXIF data say."""
-    try:
-        turned = ImageOps.exif_transpose(picture)
-    except Exception:  # noqa: BLE001 - EXIF that cannot be read says nothing of orientation
-        turned = picture
-    mode = turned.mode
-    if mode in INTO_RGB or mode in INTO_RGBA:
-        turned = turned.convert("RGB" if mode in INTO_RGB else "RGBA")
+    """A file that holds the very pixels of a picture."""
+    mode = picture.mode
     tiff = mode in AS_TIFF or mode.startswith("I;")
-    plain = turned.copy()
-    plain.info = {k: v for k, v in turned.info.items() if k == "transparency" and not tiff}
+    if mode in INTO_RGB or mode in INTO_RGBA:
+        plain = picture.convert("RGB" if mode in INTO_RGB else "RGBA")
+    else:
+        plain = picture.copy()
+    plain.info = {k: v for k, v in picture.info.items() if k == "transparency" and not tiff}
     file = BytesIO()
     plain.save(file, "TIFF" if tiff else "PNG", **({} if tiff else {"compress_level": 0}))
     file.seek(0)
