@@ -26,7 +26,7 @@ from nescio.data.held import (
     pair_of,
     plain,
 )
-from nescio.data.idx import is_images_file
+from nescio.data.idx_names import is_images_file
 from nescio.data.images import Dataset, ImageSet
 from nescio.data.load import all_images, load
 from nescio.data.loaders import in_own_order
