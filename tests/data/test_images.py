@@ -292,13 +292,14 @@ def test_a_preprocessing_that_cannot_be() -> None:
 
 def test_what_was_asked_of_images_comes_first() -> None:
     sizes = [(500, 400)]
-    assert Reading(colour="grey").choose(sizes, colour=True) == Preprocessing(1, 64, 64)
+    assert Reading(colour="grey").choose(sizes, colour=True).shape == (1, 64, 64)
     assert Reading(colour="rgb").choose(sizes, colour=False).channels == 3
     asked = Reading(image_size=(30, 40), fit="stretch", colour="rgb")
-    assert asked.choose(sizes, colour=False) == Preprocessing(3, 30, 40, "stretch")
+    reduced = Decoding(reduce_to=(60, 80))
+    assert asked.choose(sizes, colour=False) == Preprocessing(3, 30, 40, "stretch", reduced)
     assert asked.settled is None  # deep and transparent files are to be looked at
     named = replace(asked, value_range=(0.0, 4095.0), background="black", max_pixels=9)
-    decoding = Decoding((0.0, 4095.0), "#000000", max_pixels=9)
+    decoding = Decoding((0.0, 4095.0), "#000000", (60, 80), 9)
     assert named.settled == Preprocessing(3, 30, 40, "stretch", decoding)
     assert Reading(image_size=30).settled is None
     model = Preprocessing(1, 8, 8, "crop")
@@ -329,5 +330,6 @@ def test_loading_keeps_what_becomes_of_other_sizes(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", images=images, labels=np.arange(4) % 2)
     reading = Reading(image_size=8, fit="crop", colour="rgb")
     loaded = load(tmp_path / "set.npz", reading=reading).train
-    assert loaded.preprocessing == Preprocessing(3, 8, 8, "crop")
+    assert loaded.preprocessing.shape == (3, 8, 8)
+    assert loaded.preprocessing.fit == "crop"
     assert loaded.subset(torch.tensor([1])).preprocessing.fit == "crop"

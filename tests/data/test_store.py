@@ -5,6 +5,7 @@ from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import pytest
@@ -17,6 +18,7 @@ from torch import Tensor
 import nescio
 from nescio.cli import main
 from nescio.data import Dataset, ImageSet, Reading, Rows, encoded, load, read_all, split, to_float
+from nescio.data.decoder import Adapted
 from nescio.data.rows import join, take
 from nescio.data.store import fetch_stored, store_folder, stored_files
 from nescio.errors import DataError
@@ -99,14 +101,14 @@ def test_it_is_decoded_once_and_again_when_a_file_changes(
     cache: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load(folder, reading=ALWAYS).train
-    decode = encoded.decode_image
+    decode = encoded.decode_one
     read: list[str] = []
 
-    def watched(source: Path, name: str = "") -> object:
+    def watched(source: Path, name: str, *how: Any) -> Adapted:
         read.append(name)
-        return decode(source, name)
+        return decode(source, name, *how)
 
-    monkeypatch.setattr(encoded, "decode_image", watched)
+    monkeypatch.setattr(encoded, "decode_one", watched)
     assert load(folder, reading=ALWAYS).train.fingerprint() == first.fingerprint()
     assert read == []
     changed = folder / "left" / "0000.png"

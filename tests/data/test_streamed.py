@@ -71,9 +71,11 @@ def test_hashes_and_fingerprint_take_one_reading(
     monkeypatch.setattr(
         Members, "open", lambda self, index: opened.append(index) or original(self, index)
     )
-    reading = Reading(stream=True, image_size=6, colour="grey")
+    reading = Reading(
+        stream=True, image_size=6, colour="grey", value_range=(0, 255), background="black"
+    )
     dataset = load(pattern, reading=reading)
-    assert opened == []  # size and colour are told, so nothing need be looked at
+    assert opened == []  # all that is found from images is told, so nothing need be looked at
     parts = split(dataset, calibration=0.3, test=0.3)
     tell_duplicates("set", parts, Told())
     parts.train.hashes()

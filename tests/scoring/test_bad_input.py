@@ -151,8 +151,8 @@ def test_bad_images_are_rows(
         told = capsys.readouterr()
         assert status == 2
         assert told.err == (
-            "error: a.tar/1.png: not an image, or its beginning is damaged and 3 more; the other "
-            "images were answered\n"
+            "error: a.tar/1.png: not an image that can be read (a text file; leave it out) and 3 "
+            "more; the other images were answered\n"
         )
         assert "7 images: " in told.out
         assert "4 not readable" in told.out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -174,18 +174,23 @@ def open_model(
     reporter: Reporter,
     *,
     risk: RiskOptions = RiskOptions(),  # noqa: B008 - frozen
+    max_pixels: int | None = None,
 ) -> tuple[Classifier, Rule]:
     """Load a model and choose the rule, and say if its promise does not cover the options.
 
     What cannot be used fails here, before any data are read.
     """
     from nescio.classifier import load_model
+    from nescio.data import Reading
     from nescio.devices import choose_precision
     from nescio.prediction import check_samples
     from nescio.refusal import CalibratedRule
 
     check_samples(common.samples)
     classifier = load_model(model, network, device=common.device, precision=common.precision)
+    if max_pixels is not None:
+        reading = Reading(preprocessing=classifier.preprocessing, max_pixels=max_pixels)
+        classifier = replace(classifier, preprocessing=reading.choose([], colour=False))
     if risk.max_risk is not None:
         classifier = classifier.promise(
             risk.max_risk, confidence=risk.confidence, max_refusal=risk.max_refusal

@@ -41,6 +41,7 @@ def predict(
     samples_fixed: Annotated[bool, Parameter(negative="")] = False,
     network: str | None = None,
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
+    max_pixels: int | None = None,
     many: ManyOptions = ManyOptions(),  # noqa: B008 - frozen
     columns: ColumnOptions = ColumnOptions(),  # noqa: B008 - frozen
     risk: RiskOptions = RiskOptions(),  # noqa: B008 - frozen
@@ -72,6 +73,8 @@ def predict(
     skip_unreadable
         Leave out, and tell of, folders that cannot be opened. Otherwise the first one is an error,
         before any image is answered.
+    max_pixels
+        Read images of up to so many pixels. [as many as in training]
     """
     if not sources:
         raise UsageError("name at least one image, folder or data set to predict")
@@ -80,14 +83,16 @@ def predict(
     files = csv_file is not None or plot is not None
     _check_many(many, one=one, files=files, device=common.device)
     if many.out is not None:
-        opening = _Opening(model, network, rule, risk, columns, common, skip_unreadable)
+        opening = _Opening(model, network, rule, risk, columns, common, skip_unreadable, max_pixels)
         return _predict_many(opening, sources, many.out, many, adaptive=not samples_fixed)
     if csv_file is not None:
         check_output(csv_file, force=many.force)
     if plot is not None:
         check_output_folder(plot, force=many.force)
     reporter = make_reporter(quiet=common.quiet)
-    classifier, chosen = open_model(model, network, rule, common, reporter, risk=risk)
+    classifier, chosen = open_model(
+        model, network, rule, common, reporter, risk=risk, max_pixels=max_pixels
+    )
     adaptive = not samples_fixed and plot is None
     run = _Run(
         classifier, chosen, common, columns, plot, max_plots, adaptive, reporter, skip_unreadable
@@ -122,6 +127,7 @@ class _Opening:
     columns: ColumnOptions
     common: Common
     skip_unreadable: bool
+    max_pixels: int | None
 
 
 def _check_many(many: ManyOptions, *, one: bool, files: bool, device: str) -> None:
@@ -171,6 +177,7 @@ def _predict_many(
             replace(common, device=device),
             reporter,
             risk=opening.risk,
+            max_pixels=opening.max_pixels,
         )
     settings = Settings(
         rule,
@@ -261,6 +268,9 @@ class _Run:
 
     def answers(self, sources: tuple[str, ...]) -> Iterator[_Answer]:
         """An answer for each image of all sources, in input order."""
+        from nescio.data import NOTHING
+
+        remarks = NOTHING
         for source in sources:
             opened = open_source(
                 source,
@@ -273,6 +283,7 @@ class _Run:
             total = len(opened) * samples
             with self.reporter.task("predicting", total, "image samples") as task:
                 for batch in opened.batches(self.classifier):
+                    remarks += batch.remarks
                     task.advance(len(batch.errors) * samples)
                     decisions = self._decide(batch, Part(task, self.reporter))
                     for place, name in enumerate(batch.names):
@@ -282,6 +293,7 @@ class _Run:
                         else:
                             self.answered += 1
                             yield _Answer(name, next(decisions))
+        remarks.tell(self.classifier.preprocessing, self.reporter)
 
     @cached_property
     def _predictor(self) -> Predictor:

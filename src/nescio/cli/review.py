@@ -36,6 +36,7 @@ def review(
     rule: str | None = None,
     network: str | None = None,
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
+    max_pixels: int | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
     columns: ColumnOptions = ColumnOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
@@ -63,28 +64,33 @@ def review(
         Allow a model's own network code: module:factory or timm:NAME.
     skip_unreadable
         Leave out, and tell of, folders that cannot be opened. Otherwise the first one is an error.
+    max_pixels
+        Read images of up to so many pixels. [as many as in training]
     force
         Replace a file that is there.
     """
     if limit < 1:
         raise UsageError(f"--limit must be at least 1, got {limit}")
     check_output(out, force=force)
+    from nescio.data import NOTHING
     from nescio.report import compose_review, write_review
 
     reporter = make_reporter(quiet=common.quiet)
-    classifier, chosen = open_model(model, network, rule, common, reporter)
+    classifier, chosen = open_model(model, network, rule, common, reporter, max_pixels=max_pixels)
     source = open_source(
         data, classifier, reporter, skip_unreadable=skip_unreadable, columns=columns
     )
     asked: list[Question] = []
     failures: list[tuple[str, str]] = []
-    run = _Run(classifier, chosen, common, answered)
+    run, remarks = _Run(classifier, chosen, common, answered), NOTHING
     with reporter.task("predicting", len(source) * common.samples, "image samples") as task:
         for batch in source.batches(classifier):
+            remarks += batch.remarks
             failures += ((batch.names[place], error) for place, error in batch.errors.items())
             task.advance(len(batch.errors) * common.samples)
             for part in run.questions(source, batch, Part(task, reporter)):
                 asked += part
+    remarks.tell(classifier.preprocessing, reporter)
     page = compose_review(
         printable(Path(data).resolve().name if Path(data).exists() else data),
         asked,

@@ -1,7 +1,8 @@
 """Data: images and labels from every form that the command line takes.
 
 Read in this order: :mod:`rows`, :mod:`ahead`, :mod:`class_numbers`, :mod:`images`, :mod:`features`,
-:mod:`preprocess`, :mod:`reading`, :mod:`augment`, :mod:`store`, :mod:`encoded`,
+:mod:`preprocess`, :mod:`reading`, :mod:`augment`, :mod:`store`, :mod:`decoder`, :mod:`encoded`,
+:mod:`ranges`, :mod:`looking`,
 :mod:`streamed`, :mod:`raw`, :mod:`idx`, :mod:`npz`, :mod:`walk`,
 :mod:`layout`, :mod:`labelling`, :mod:`sorting`, :mod:`folders`, :mod:`shards`,
 :mod:`parquet`, :mod:`synthetic`,
@@ -16,6 +17,7 @@ from nescio.data.ahead import pass_order, read_ahead, shuffled
 from nescio.data.augment import Augmentation, parse_augmentation, suitable_augmentation
 from nescio.data.class_numbers import number_array
 from nescio.data.corruptions import CORRUPTIONS
+from nescio.data.decoder import NOTHING, Remarks
 from nescio.data.duplicates import tell_duplicates
 from nescio.data.encoded import Failure, ReadResult, read_images
 from nescio.data.features import FeatureSet
@@ -61,6 +63,7 @@ from nescio.decode import Decoding, decode_image
 __all__ = [
     "CORRUPTIONS",
     "NAMES",
+    "NOTHING",
     "PARTS",
     "SEVERITIES",
     "SHIFTS",
@@ -79,6 +82,7 @@ __all__ = [
     "Preprocessing",
     "ReadResult",
     "Reading",
+    "Remarks",
     "Rows",
     "Shift",
     "Splits",

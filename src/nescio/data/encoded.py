@@ -13,13 +13,11 @@ from typing import BinaryIO, Protocol
 import torch
 from torch import Tensor
 
+from nescio.data.decoder import NOTHING, Adapted, Budget, Remarks, decode_one
 from nescio.data.images import Preprocessing
-from nescio.data.preprocess import adapt, as_images
-from nescio.data.ranges import find_decoding
 from nescio.data.reading import Reading
 from nescio.data.rows import Rows, Stack
 from nescio.data.store import fetch_stored, key_of
-from nescio.decode import Look, Measure, decode_image, look_at_image, measure_image
 from nescio.errors import UnreadableImage
 from nescio.names import name_of
 from nescio.progress import SILENT, Reporter
@@ -29,9 +27,6 @@ DECODERS = max(4, min(16, os.cpu_count() or 4))
 
 WINDOW = 1024
 """Files that are on their way at a time, so that memory does not grow with their number."""
-
-BACKGROUND_SAMPLE = 256
-"""Transparent images that are looked at for how dark they are."""
 
 LISTED = 20
 """Unreadable files that are told by name."""
@@ -148,11 +143,13 @@ class ReadResult:
         images: ``(n, K, H, W)`` uint8, in the order of the files.
         indices: Which files they are.
         failures: Those that could not be read.
+        remarks: What should be said of those that were decoded.
     """
 
     images: Stack
     indices: tuple[int, ...]
     failures: tuple[Failure, ...]
+    remarks: Remarks = NOTHING
 
 
 def read_images(
@@ -185,18 +182,17 @@ def read_encoded(
         reporter: Told of progress.
     """
     count, shape = len(encoded.names), preprocessing.shape
+    decoding = SideBySide(encoded, preprocessing, reporter)
     if memory is not None and count * prod(shape) > memory:
         key = key_of(preprocessing, encoded.stamps())
-        stored = fetch_stored(
-            key, count, shape, lambda: _decoded(encoded, preprocessing, reporter), reporter
-        )
+        stored = fetch_stored(key, count, shape, decoding.images, reporter)
         images: Stack = Rows.of(stored.images)
         errors = stored.errors
     else:
         errors = {}
         images = torch.empty(count, *shape, dtype=torch.uint8)
         done = 0
-        for index, decoded in enumerate(_decoded(encoded, preprocessing, reporter)):
+        for index, decoded in enumerate(decoding.images()):
             if isinstance(decoded, str):
                 errors[index] = decoded
             else:
@@ -204,108 +200,51 @@ def read_encoded(
                 done += 1
         images = images[:done]
     failures = tuple(Failure(i, encoded.names[i], why) for i, why in errors.items())
-    return ReadResult(images, tuple(i for i in range(count) if i not in errors), failures)
+    kept = tuple(i for i in range(count) if i not in errors)
+    return ReadResult(images, kept, failures, decoding.remarks)
 
 
-def _decoded(
-    encoded: Encoded, preprocessing: Preprocessing, reporter: Reporter
-) -> Iterator[Tensor | str]:
-    """Each image ``(K, H, W)``, or why it cannot be read."""
-    names = encoded.names
+class SideBySide:
+    """Decodes images side by side, in their order.
 
-    def read(index: int) -> Tensor | str:
+    Args:
+        encoded: The images.
+        preprocessing: What every image is brought to.
+        reporter: Told of progress.
+
+    Attributes:
+        remarks: What should be said of those that were decoded.
+    """
+
+    def __init__(self, encoded: Encoded, preprocessing: Preprocessing, reporter: Reporter) -> None:
+        self._encoded, self._preprocessing, self._reporter = encoded, preprocessing, reporter
+        self._names, self._budget, self.remarks = encoded.names, Budget(), NOTHING
+
+    def images(self) -> Iterator[Tensor | str]:
+        """Each image ``(K, H, W)``, or why it cannot be read."""
+        count = len(self._names)
+        with (
+            ThreadPoolExecutor(DECODERS) as pool,
+            self._reporter.task("reading", count, "files") as task,
+        ):
+            for start in range(0, count, WINDOW):
+                some = range(start, min(start + WINDOW, count))
+                for result in pool.map(self._read, some):
+                    if isinstance(result, str):
+                        yield result
+                    else:
+                        if result.remarks is not NOTHING:
+                            self.remarks += result.remarks
+                        yield result.image
+                    task.advance()
+
+    def _read(self, index: int) -> Adapted | str:
+        name = self._names[index]
         try:
-            return decode_one(encoded, names[index], index, preprocessing)
+            source = self._encoded.open(index)
+            return decode_one(source, name, self._preprocessing, self._budget)
         except UnreadableImage as error:
             return str(error)
-
-    with (
-        ThreadPoolExecutor(DECODERS) as pool,
-        reporter.task("reading", len(names), "files") as task,
-    ):
-        for start in range(0, len(names), WINDOW):
-            for result in pool.map(read, range(start, min(start + WINDOW, len(names)))):
-                yield result
-                task.advance()
-
-
-def decode_one(encoded: Encoded, name: str, index: int, preprocessing: Preprocessing) -> Tensor:
-    """One image ``(K, H, W)``.
-
-    Raises:
-        UnreadableImage: It cannot be decoded.
-    """
-    pixels = decode_image(encoded.open(index), name, decoding=preprocessing.decoding)
-    return adapt(as_images(pixels[None]), preprocessing)[0]
-
-
-def choose_shape(encoded: Encoded, reading: Reading, reporter: Reporter = SILENT) -> Preprocessing:
-    """What to bring images to, by what the user asked for and by what they are.
-
-    All are opened to see their sizes and kinds. Deep ones are decoded for their range, and some of
-    the transparent ones for their background.
-
-    Raises:
-        UnreadableImage: One cannot be read, and none may be skipped.
-        DataError: No range suits all deep images.
-    """
-    if reading.settled is not None:
-        return reading.settled
-    looks = _look_at_all(encoded, reading, reporter)
-    if not looks:
-        raise UnreadableImage(f"none of {len(encoded.names)} image files can be read")
-    deep = [i for i, look in looks.items() if look.deep and reading.value_range is None]
-    clear = [i for i, look in looks.items() if look.transparent and reading.background == "auto"]
-    some = clear[:: max(1, len(clear) // BACKGROUND_SAMPLE)]
-    measures = _measure(encoded, deep, reading, reporter)
-    decoding = find_decoding(
-        measures, _measure(encoded, some, reading, reporter), reading, reporter
-    )
-    sizes = [(look.height, look.width) for look in looks.values()]
-    colour = any(look.colour for look in looks.values())
-    return reading.choose(sizes, colour=colour, decoding=decoding)
-
-
-def _look_at_all(encoded: Encoded, reading: Reading, reporter: Reporter) -> dict[int, Look]:
-    """What each image is, by its place, but those that may be skipped."""
-    looks: dict[int, Look] = {}
-    with reporter.task("looking at sizes", len(encoded.names), "files") as task:
-        for index, name in enumerate(encoded.names):
-            try:
-                looks[index] = look_at_image(encoded.open(index), name, decoding=reading.decoding)
-            except UnreadableImage as error:
-                if not reading.skip_unreadable:
-                    raise UnreadableImage(mend(str(error))) from error
-            task.advance()
-    return looks
-
-
-def _measure(
-    encoded: Encoded, places: Sequence[int], reading: Reading, reporter: Reporter
-) -> list[Measure]:
-    """The values of some images, but those that may be skipped."""
-    names, measures = encoded.names, list[Measure]()
-    if not places:
-        return measures
-
-    def measure(index: int) -> Measure | UnreadableImage:
-        try:
-            return measure_image(encoded.open(index), names[index], reading.decoding)
-        except UnreadableImage as error:
-            return error
-
-    with (
-        ThreadPoolExecutor(DECODERS) as pool,
-        reporter.task("looking at values", len(places), "files") as task,
-    ):
-        for start in range(0, len(places), WINDOW):
-            for found in pool.map(measure, places[start : start + WINDOW]):
-                if isinstance(found, Measure):
-                    measures.append(found)
-                elif not reading.skip_unreadable:
-                    raise UnreadableImage(mend(str(found))) from found
-                task.advance()
-    return measures
 
 
 def check_failures(

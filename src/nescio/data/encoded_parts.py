@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from nescio.data.class_numbers import number_texts
-from nescio.data.encoded import Chosen, Encoded, choose_shape
+from nescio.data.encoded import Chosen, Encoded
 from nescio.data.folders import read_labelled, tell_alike
 from nescio.data.images import Dataset, ImageSet
 from nescio.data.layout import CALIBRATION, TEST, TRAIN
+from nescio.data.looking import choose_shape
 from nescio.data.parts import (
     CALLED,
     PartLabels,

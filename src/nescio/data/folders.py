@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nescio.data.encoded import Encoded, Files, check_failures, choose_shape, read_encoded
+from nescio.data.encoded import Encoded, Files, check_failures, read_encoded
 from nescio.data.images import Dataset, ImageSet, Preprocessing, fingerprint_prefix
 from nescio.data.layout import CALIBRATION, TEST, TRAIN
+from nescio.data.looking import choose_shape
 from nescio.data.reading import Reading
 from nescio.data.sorting import (
     Part,
@@ -126,6 +127,7 @@ def read_labelled(
     else:
         result = read_encoded(encoded, shape, memory=reading.memory, reporter=reporter)
     check_failures(name, result.failures, reading, reporter)
+    result.remarks.tell(shape, reporter)
     kept, names = result.indices, encoded.names
     return ImageSet(
         name,

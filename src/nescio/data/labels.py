@@ -120,6 +120,7 @@ def _read(
         else:
             files.append((place, file))
     result = read_images([file for _, file in files], preprocessing, reporter)
+    result.remarks.tell(preprocessing, reporter)
     if result.failures:
         failure = result.failures[0]
         line = rows[files[failure.index][0]].line

@@ -27,6 +27,9 @@ LARGEST_ASKED = 4096
 LUMA = (0.299, 0.587, 0.114)
 """Red, green and blue in grey, by ITU-R BT.601."""
 
+BAND = 2**24
+"""Numbers of images that are floats at a time while large ones are scaled."""
+
 AT_ONCE = 2**26
 """Bytes of the float copies of images that are resized at once."""
 
@@ -184,11 +187,29 @@ def _resize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
         size = max(1, round(height * scale)), max(1, round(width * scale))
     if preprocessing.fit == "crop":
         images = _cut(images, size[0] / size[1])
-    scaled = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)
+    scaled = _scale(images, size)
     scaled = scaled.round().clamp(0, 255).to(torch.uint8)
     rows, columns = preprocessing.height - size[0], preprocessing.width - size[1]
     padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
     return F.pad(scaled, padding)
+
+
+def _scale(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear and antialiased, float32; of large images some rows at a time.
+
+    PyTorch scales along rows, then along columns, so rows may go through by themselves.
+    """
+    height, width = images.shape[-2:]
+    rows = max(1, BAND // max(1, images.shape[0] * images.shape[1] * width))
+    if rows < height:
+        bands = [
+            F.interpolate(
+                band.float(), size=(band.shape[-2], size[1]), mode="bilinear", antialias=True
+            )
+            for band in images.split(rows, -2)
+        ]
+        images = torch.cat(bands, -2)
+    return F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)
 
 
 def _cut(images: Tensor, aspect: float) -> Tensor:

@@ -25,6 +25,10 @@ WORKERS = 2
 MOST_WORKERS = 256
 """More are taken for a mistake."""
 
+OVERSAMPLING = 2
+"""An image that is reduced while it is decoded keeps at least so many pixels a side for each of
+those that it is brought to."""
+
 SHUFFLE_BUFFER = 16_384
 """By how many places a streamed image may leave those that it lies with."""
 
@@ -138,7 +142,8 @@ class Reading:
         chosen = choose_preprocessing(
             sizes, colour=wanted, image_size=self.image_size, fit=self.fit
         )
-        return replace(chosen, decoding=decoding or self.decoding)
+        least = OVERSAMPLING * chosen.height, OVERSAMPLING * chosen.width
+        return replace(chosen, decoding=replace(decoding or self.decoding, reduce_to=least))
 
 
 def parse_size(text: str | None) -> int | tuple[int, int] | None:

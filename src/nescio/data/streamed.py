@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from nescio.data.decoder import NOTHING, Adapted, Budget, decode_one
 from nescio.data.encoded import (
     DECODERS,
     Encoded,
     Failure,
     ReadResult,
-    decode_one,
     mend,
 )
 from nescio.data.images import Preprocessing
@@ -80,6 +80,7 @@ class Streamed:
         self.workers, self.buffer, self.prefix, self.reporter = workers, buffer, prefix, reporter
         self._names = encoded.names
         self._scan: Scan | None = None
+        self._budget = Budget()
 
     def __reduce__(self) -> tuple[Any, ...]:
         make = partial(Streamed, workers=self.workers, buffer=self.buffer)
@@ -109,7 +110,7 @@ class Streamed:
         for place, image in enumerate(self._decode(index.tolist())):
             if isinstance(image, UnreadableImage):
                 raise UnreadableImage(mend(str(image))) from image
-            images[place] = image
+            images[place] = image.image
         return images
 
     def scan(self) -> Scan:
@@ -137,7 +138,7 @@ class Streamed:
 
     def _read_through(self) -> Scan:
         hashes, failures = torch.zeros(len(self), dtype=torch.int64), list[Failure]()
-        digest = hashlib.sha256(self.prefix)
+        digest, remarks = hashlib.sha256(self.prefix), NOTHING
         with self.reporter.task("reading", len(self), "files") as task:
             for start in range(0, len(self), AT_ONCE):
                 some = range(start, min(start + AT_ONCE, len(self)))
@@ -145,22 +146,25 @@ class Streamed:
                     if isinstance(image, UnreadableImage):
                         failures.append(Failure(index, self._names[index], str(image)))
                     else:
-                        hashes[index] = content_hashes([image[None]])[0]
-                        digest.update(image.contiguous().numpy().tobytes())
+                        remarks += image.remarks
+                        hashes[index] = content_hashes([image.image[None]])[0]
+                        digest.update(image.image.contiguous().numpy().tobytes())
                     task.advance()
+        remarks.tell(self.preprocessing, self.reporter)
         return Scan(hashes, None if failures else digest, tuple(failures))
 
-    def _decode(self, places: list[int] | range) -> Iterator[Tensor | UnreadableImage]:
-        """Each image ``(K, H, W)``, or why it cannot be read; side by side, but in a worker."""
+    def _decode(self, places: list[int] | range) -> Iterator[Adapted | UnreadableImage]:
+        """Each image, or why it cannot be read; side by side, but in a worker."""
         if get_worker_info() is not None:
             yield from map(self._decode_one, places)
             return
         with ThreadPoolExecutor(DECODERS) as pool:
             yield from pool.map(self._decode_one, places)
 
-    def _decode_one(self, index: int) -> Tensor | UnreadableImage:
+    def _decode_one(self, index: int) -> Adapted | UnreadableImage:
         try:
-            return decode_one(self.encoded, self._names[index], index, self.preprocessing)
+            source = self.encoded.open(index)
+            return decode_one(source, self._names[index], self.preprocessing, self._budget)
         except UnreadableImage as error:
             return error
 

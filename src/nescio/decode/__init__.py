@@ -28,7 +28,7 @@ from nescio.decode.files import (
     read_image,
 )
 from nescio.decode.raster import Opened, Pixels
-from nescio.decode.shown import Decoded, Measure, to_channels
+from nescio.decode.shown import Decoded, Measure, bytes_of, finish, to_channels
 
 __all__ = [
     "COLOURS",
@@ -44,8 +44,10 @@ __all__ = [
     "Opened",
     "Pixels",
     "ValueRange",
+    "bytes_of",
     "decode_file",
     "decode_image",
+    "finish",
     "look_at_image",
     "measure_image",
     "name_of",

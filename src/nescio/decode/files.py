@@ -189,8 +189,8 @@ def _open(file: BinaryIO, formats: tuple[str, ...], decoding: Decoding) -> Opene
         found = kind_of(start)
         if found.picture and kind is not None:
             taken = ", ".join(formats)
-            raise UnreadableImage(f"not an image that is taken here: {found.what}; take {taken}")
-        raise UnreadableImage(f"not an image that can be read: {found}")
+            raise UnreadableImage(f"not an image that is taken here ({found.what}, not {taken})")
+        raise UnreadableImage(f"not an image that can be read ({found})")
     if kind == "PNG":
         return Png.open(file)
     if kind == "JPEG":

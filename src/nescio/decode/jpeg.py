@@ -8,6 +8,7 @@ ITU-T T.81, annex B.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import zlib
@@ -181,6 +182,7 @@ class _Frame:
     height: int
     width: int
     components: tuple[int, ...]
+    samples: float
 
     @classmethod
     def of(cls, code: int, content: bytes) -> _Frame:
@@ -195,15 +197,17 @@ class _Frame:
             raise UnreadableImage("it has no pixels")
         if count not in (1, 3, 4):
             raise UnreadableImage(f"a JPEG of {count} components; save it as PNG or JPEG")
-        return cls(code, height, width, tuple(content[6::3]))
+        factors = [(byte >> 4) * (byte & 15) for byte in content[7::3]]
+        if not all(factors):
+            raise UnreadableImage("its header is damaged")
+        samples = sum(factors) / max(factors)
+        return cls(code, height, width, tuple(content[6::3]), samples)
 
     def facts(self, orientation: int) -> Facts:
         # A progressive image is held as coefficients of two bytes until its last scan has come.
-        count = len(self.components)
-        weight = 4 + 2 * count if self.code in PROGRESSIVE else 4
-        return Facts(
-            self.height, self.width, colour=count > 1, orientation=orientation, weight=weight
-        )
+        weight = 4 + (math.ceil(2 * self.samples) if self.code in PROGRESSIVE else 0)
+        colour = len(self.components) > 1
+        return Facts(self.height, self.width, colour=colour, orientation=orientation, weight=weight)
 
 
 def _segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:

@@ -54,8 +54,8 @@ class Facts:
 
     @property
     def counted(self) -> int:
-        """Pixels, those that take more than four bytes for as many more."""
-        return self.height * self.width * max(4, self.weight) // 4
+        """Pixels; one that takes more than eight bytes counts for several."""
+        return self.height * self.width * max(8, self.weight) // 8
 
 
 @dataclass(frozen=True)

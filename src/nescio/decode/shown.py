@@ -93,6 +93,16 @@ def factor_of(facts: Facts, decoding: Decoding, *, reduces: bool) -> int:
     return max(each for each in FACTORS if each <= max(1, ratio))
 
 
+def bytes_of(opened: Opened, decoding: Decoding) -> int:
+    """What a file takes while it is decoded, about."""
+    facts = opened.facts
+    area, factor = facts.height * facts.width, factor_of(facts, decoding, reduces=opened.reduces)
+    small = area // factor**2
+    if opened.reduces:
+        return (facts.weight - 4) * area + 8 * small
+    return facts.weight * area + 4 * small
+
+
 def measure(opened: Opened) -> Measure:
     """The least and the largest value of a deep image, and how bright ink is.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nescio.data import Preprocessing, Stack, list_images, read_images
+from nescio.data import NOTHING, Preprocessing, Remarks, Stack, list_images, read_images
 from nescio.data.idx_names import IdxName
 from nescio.data.walk import SUFFIXES
 from nescio.names import name_of, printable
@@ -24,6 +24,7 @@ class Batch:
         actual: The true label of each name, where known; empty where nobody asked.
         files: Where each was read from; empty for a data set.
         left: How many things of each kind beside them are no images.
+        remarks: What should be said of how they were decoded.
     """
 
     names: Sequence[str]
@@ -32,6 +33,7 @@ class Batch:
     actual: Sequence[str | None] = ()
     files: Sequence[Path] = ()
     left: Mapping[str, int] = field(default_factory=dict)
+    remarks: Remarks = NOTHING
 
     @property
     def readable(self) -> list[int]:
@@ -57,6 +59,7 @@ def batch_of_files(
         images=result.images,
         actual=[folder if folder in known else None for folder in folders],
         files=files,
+        remarks=result.remarks,
     )
 
 

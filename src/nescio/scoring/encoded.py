@@ -174,7 +174,7 @@ class _Contents:
 def _decoded(encoded: Encoded, preprocessing: Preprocessing) -> Batch:
     result = read_encoded(encoded, preprocessing)
     errors = {failure.index: failure.error for failure in result.failures}
-    return Batch(encoded.names, errors, result.images)
+    return Batch(encoded.names, errors, result.images, remarks=result.remarks)
 
 
 def _failed(names: Sequence[str], why: str, preprocessing: Preprocessing) -> Batch:

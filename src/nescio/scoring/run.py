@@ -21,6 +21,7 @@ from typing import Any
 import nescio
 from nescio.classifier import Classifier, Predictor
 from nescio.classifier.fingerprint import posterior_digest
+from nescio.data import NOTHING, Remarks
 from nescio.data.shard_index import describe_left
 from nescio.devices import choose_precision
 from nescio.errors import DataError
@@ -200,13 +201,15 @@ class _Run:
     def go(self, ranks: Ranks, reporter: Reporter) -> Result:
         """Do what is left, with all processes."""
         done, left = self.sort_out(ranks)
-        mine = left[ranks.rank :: ranks.size]
+        mine, remarks = left[ranks.rank :: ranks.size], NOTHING
         with reporter.task("predicting", self.plan.images, "images") as task:
             watch = Watch(self.folder, task, enabled=ranks.rank == 0)
             watch.look()
             for piece in mine:
-                done[piece] = self.score_piece(piece, watch)
+                done[piece], own = self.score_piece(piece, watch)
+                remarks += own
             self.wait_for_all(ranks, watch)
+        remarks.tell(self.classifier.preprocessing, reporter)
         return self.finish(done, ranks, reporter)
 
     def sort_out(self, ranks: Ranks) -> tuple[dict[int, Part], list[int]]:
@@ -232,10 +235,10 @@ class _Run:
         every = [json.loads(said) for said in exchange(ranks, json.dumps(left))]
         return done, sorted(piece for some in every for piece in some)
 
-    def score_piece(self, piece: int, watch: Watch) -> Part:
-        """Read, decide and write one piece."""
+    def score_piece(self, piece: int, watch: Watch) -> tuple[Part, Remarks]:
+        """Read, decide and write one piece; with what should be said of its images."""
         stamp = self.plan.stamp(piece)
-        counts, last = Counts(), "nothing in it"
+        counts, last, remarks = Counts(), "nothing in it", NOTHING
         with explained(self.folder.path), self.folder.open() as path:
             with self.form.writer(path) as writer:
                 for batch in self.plan.batches(piece):
@@ -243,6 +246,7 @@ class _Run:
                     if not batch.names:
                         continue
                     answers = self._answer(batch)
+                    remarks += batch.remarks
                     writer.write(answers)
                     counts, last = counts + _count(answers), answers.names[-1]
                     watch.advance(len(answers.names))
@@ -254,7 +258,7 @@ class _Run:
             part = Part(piece, stamp, counts, self.form.suffix)
             self.folder.keep(path, part)
         watch.finished()
-        return part
+        return part, remarks
 
     @cached_property
     def _predictor(self) -> Predictor:

@@ -8,7 +8,7 @@ import time
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import chain
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from nescio.data import Preprocessing, adapt, as_images
-from nescio.decode import FORMATS, Decoding, decode_image, look_at_image
+from nescio.decode import FORMATS, MOST_PIXELS, Decoding, decode_image, look_at_image
 from nescio.decode.foreign import PREFIX, kind_of
 from nescio.errors import DataError, UnreadableImage, UsageError
 from nescio.service.limits import Limits
@@ -26,6 +26,9 @@ from nescio.service.problems import Problem
 
 DEFAULT_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 """What is decoded unless told otherwise: what cameras, browsers and programs make."""
+
+ANY_SIZE = Decoding(max_pixels=MOST_PIXELS)
+"""How large an image may be, :class:`Limits` say alone."""
 
 MEDIA_TYPES = {
     "image/png": "PNG",
@@ -161,7 +164,7 @@ def _look(one: Given, formats: tuple[str, ...]) -> Found:
         if not content:
             raise UnreadableImage("the file is empty")
         with _explained(content, formats):
-            seen = look_at_image(BytesIO(content), formats=formats)
+            seen = look_at_image(BytesIO(content), formats=formats, decoding=ANY_SIZE)
     except DataError as error:
         return Found(str(error), 0)
     return Found(content, seen.height * seen.width)
@@ -171,7 +174,8 @@ def _decode(
     content: bytes, formats: tuple[str, ...], decoding: Decoding
 ) -> np.ndarray[Any, np.dtype[Any]]:
     with _explained(content, formats):
-        return decode_image(BytesIO(content), formats=formats, decoding=decoding)
+        looked_at = replace(decoding, max_pixels=ANY_SIZE.max_pixels)
+        return decode_image(BytesIO(content), formats=formats, decoding=looked_at)
 
 
 @contextmanager
