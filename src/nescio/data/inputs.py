@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nescio.data.arrays import array_to_images
 from nescio.data.class_numbers import number_array
-from nescio.data.encoded import choose_shape, read_encoded
+from nescio.data.encoded import read_encoded
 from nescio.data.gather import array_of, chunks_of, decoding_of, gather, items_of
 from nescio.data.held import (
     class_names,
@@ -30,6 +30,7 @@ from nescio.data.idx_names import is_images_file
 from nescio.data.images import Dataset, ImageSet
 from nescio.data.load import all_images, load
 from nescio.data.loaders import in_own_order
+from nescio.data.looking import choose_shape
 from nescio.data.parquet import names_parquet
 from nescio.data.pillow import Pictures, loaded
 from nescio.data.preprocess import LARGEST_ASKED, adapt
