@@ -27,6 +27,7 @@ from nescio.export import check as check_module
 from nescio.export.check import as_input, codes, codes_of, compare, made_images
 from nescio.export.model import build_model, choose_draw, serialise, start
 from nescio.inference import MeanField
+from nescio.prediction import sampling
 from nescio.refusal import CalibratedRule, Decisions
 
 CROSS = np.pad(np.full((1, SIDE, 2), 200, np.uint8), ((0, 0), (0, 0), (2, SIDE - 4)))
@@ -149,6 +150,18 @@ def test_the_script_of_the_docs_says_the_verdict_in_words(
     assert re.fullmatch(
         r"white.png: I don't know \(unfamiliar: nearest to \w+, given away by stage \w+\)", strange
     )
+
+
+def test_outputs_that_come_in_chunks_are_compared(
+    classifier: nescio.Classifier, session: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = classifier.calibrated
+    assert rule is not None
+    # As of 1,000 classes: a chunk holds seven images of this batch.
+    monkeypatch.setattr(sampling, "CHUNK_ELEMENTS", 7 * 20 * len(CLASSES))
+    draw = choose_draw(classifier, rule)
+    agreement = compare(session, classifier, rule, draw, [stripes(30, 2)])
+    assert (agreement.images, agreement.explained) == (30, True)
 
 
 def test_what_decides_otherwise_is_not_written(

@@ -205,7 +205,9 @@ class _Compared:
         outputs = session.run(None, {"images": as_input(read_all(images.images))})
         middle = time.perf_counter()
         prepared = classifier.prepare(images)
-        (logits,) = classifier.stream_logits(images, samples=draw.samples, seed=draw.seed)
+        # Of many classes, or a wide network, not even this batch is one chunk.
+        chunks = classifier.stream_logits(images, samples=draw.samples, seed=draw.seed)
+        logits = torch.cat([*chunks], 1)
         evidence = classifier.evidence_reader()(prepared) if rule.needs_evidence else None
 
         def decide(outputs: Tensor, known: Tensor | None) -> Decisions:
