@@ -54,7 +54,13 @@ def blocks_of(page: str) -> list[Block]:
 
 
 RUNNING = [page for page in WRITTEN if any(b.language in ("python", "sh") for b in blocks_of(page))]
-HEAVY = {f"how-to/{name}.md" for name in ("images", "promise", "scikit-learn", "train-long")}
+HEAVY = {
+    *("faq.md", "first-ten-minutes.md"),
+    *(
+        f"how-to/{name}.md"
+        for name in ("images", "network", "plot", "promise", "scikit-learn", "train-long")
+    ),
+}
 """Pages that take several seconds even without the blocks that are marked slow."""
 LONG = [page for page in RUNNING if page in HEAVY or any(b.mark == "slow" for b in blocks_of(page))]
 

@@ -25,6 +25,7 @@ def evaluated(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, obje
     return results
 
 
+@pytest.mark.slow
 def test_train_and_evaluate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -473,6 +473,7 @@ def test_a_full_disk_loses_nothing(
     assert main(["info", str(rescue / "new" / "m.nescio")]) == 0
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_failure(model_file: Path) -> None:
     process = start("predict", model_file, "noise:3000", "--samples", "1", "--quiet")
     assert process.stdout is not None

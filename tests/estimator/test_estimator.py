@@ -282,6 +282,7 @@ def test_threads_may_ask_one_model(fitted: NescioClassifier) -> None:
     assert np.allclose(together, fitted.predict_samples(X_NEW), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pipelines_searches_and_cross_validation() -> None:
     flat = X.reshape(len(X), -1)
     model = NescioClassifier(**QUICKLY, image_shape=(SIDE, SIDE))

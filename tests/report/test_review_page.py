@@ -191,6 +191,7 @@ def test_labels_by_typing(visit: Open, review: Review) -> None:
     assert states(page)[4] == "Labelled bee"
 
 
+@pytest.mark.slow
 def test_a_reload_loses_nothing_and_other_pages_see_none_of_it(visit: Open, review: Review) -> None:
     opened = visit(review)
     page = opened.open()
@@ -211,6 +212,7 @@ def test_a_reload_loses_nothing_and_other_pages_see_none_of_it(visit: Open, revi
     assert count(page) == "0 of 5 labelled"
 
 
+@pytest.mark.slow
 def test_damaged_storage_is_no_failure(visit: Open, review: Review) -> None:
     opened = visit(review)
     page = opened.open()
@@ -359,6 +361,7 @@ def test_every_width_and_scheme(visit: Open, tmp_path: Path, width: int, scheme:
     assert bar["y"] + bar["height"] <= box["y"] < 800
 
 
+@pytest.mark.slow
 def test_two_hundred_classes(visit: Open, tmp_path: Path) -> None:
     page = visit(many(tmp_path)).open()
     assert page.locator("datalist option").count() == 200

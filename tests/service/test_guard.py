@@ -290,6 +290,7 @@ def test_work_for_a_client_that_went_away_is_given_up(models: Models) -> None:
     assert given_up.is_set()
 
 
+@pytest.mark.slow
 def test_one_slow_reader_does_not_hold_the_rest(
     models: Models, app_with_slow_large: FastAPI
 ) -> None:

@@ -182,6 +182,7 @@ def test_a_drawing_is_sent_as_the_training_images_are(visit: "Callable[..., Visi
     assert centre == pytest.approx([139.5, 139.5], abs=4)
 
 
+@pytest.mark.slow
 def test_a_drawing_is_sent_as_it_is_where_that_is_asked(visit: "Callable[..., Visit]") -> None:
     opened = visit()
     page = opened.open()
@@ -198,6 +199,7 @@ def test_a_drawing_is_sent_as_it_is_where_that_is_asked(visit: "Callable[..., Vi
     opened.until(lambda: middle() == pytest.approx([28, 42], abs=1))
 
 
+@pytest.mark.slow
 def test_a_drawing_for_scikit_learns_digits_is_as_coarse_as_they_are(
     visit: "Callable[..., Visit]",
 ) -> None:
@@ -210,6 +212,7 @@ def test_a_drawing_for_scikit_learns_digits_is_as_coarse_as_they_are(
     assert pixels.max() > 150
 
 
+@pytest.mark.slow
 def test_models_of_other_images_get_drawings_as_they_are(visit: "Callable[..., Visit]") -> None:
     opened = visit(model_json(trained_on="my digits"))
     page = opened.open()
@@ -217,6 +220,7 @@ def test_models_of_other_images_get_drawings_as_they_are(visit: "Callable[..., V
     assert page.is_hidden("#centre-label")
 
 
+@pytest.mark.slow
 def test_undo_and_clear(visit: "Callable[..., Visit]") -> None:
     opened = visit()
     page = opened.open()
@@ -252,6 +256,7 @@ def test_by_finger(visit: "Callable[..., Visit]") -> None:
     opened.says("I say 3.")
 
 
+@pytest.mark.slow
 def test_no_answer_overtakes_a_later_one(visit: "Callable[..., Visit]") -> None:
     from playwright.sync_api import Error
 
@@ -273,6 +278,7 @@ def test_no_answer_overtakes_a_later_one(visit: "Callable[..., Visit]") -> None:
     assert opened.verdict == "I say 7."
 
 
+@pytest.mark.slow
 def test_while_a_stroke_grows_one_question_waits_for_the_next(
     visit: "Callable[..., Visit]",
 ) -> None:
@@ -297,6 +303,7 @@ def test_while_a_stroke_grows_one_question_waits_for_the_next(
     opened.says("I say 3.")
 
 
+@pytest.mark.slow
 def test_the_way_from_a_four_to_a_nine(visit: "Callable[..., Visit]") -> None:
     opened = visit()
     page = opened.open()
@@ -399,7 +406,7 @@ HAND_OVER = """([kind, type, content]) => {
 }"""
 
 
-@pytest.mark.parametrize("kind", ["drop", "paste"])
+@pytest.mark.parametrize("kind", ["drop", pytest.param("paste", marks=pytest.mark.slow)])
 def test_dropped_and_pasted(visit: "Callable[..., Visit]", kind: str) -> None:
     opened = visit()
     page = opened.open()
@@ -416,6 +423,7 @@ def test_dropped_and_pasted(visit: "Callable[..., Visit]", kind: str) -> None:
     assert len(opened.asked) == asked + 1
 
 
+@pytest.mark.slow
 def test_a_file_that_no_one_can_read(visit: "Callable[..., Visit]") -> None:
     opened = visit()
     page = opened.open()
@@ -471,7 +479,8 @@ def test_errors_in_plain_words(visit: "Callable[..., Visit]", status: int, words
         opened.says("I say 3.")
 
 
-@pytest.mark.parametrize("status", [429, pytest.param(503, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [429, 503])
 def test_it_asks_again_when_it_was_told_to_wait(visit: "Callable[..., Visit]", status: int) -> None:
     opened = visit()
     page = opened.open()
@@ -484,6 +493,7 @@ def test_it_asks_again_when_it_was_told_to_wait(visit: "Callable[..., Visit]", s
     opened.says("I say 3.")
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_at_the_start(visit: "Callable[..., Visit]") -> None:
     opened = visit()
     opened.context.route("**/v1/**", lambda route: route.abort())
@@ -523,6 +533,7 @@ def test_a_key(visit: "Callable[..., Visit]") -> None:
     assert page.evaluate("document.cookie") == ""
 
 
+@pytest.mark.slow
 def test_several_models(visit: "Callable[..., Visit]") -> None:
     opened = visit()
     opened.models = ("first", "second")
@@ -601,6 +612,7 @@ def test_without_promises_it_says_so(visit: "Callable[..., Visit]") -> None:
     assert "without a table of promises" in page.inner_text("#without-promise")
 
 
+@pytest.mark.slow
 def test_a_promise_that_no_threshold_keeps(visit: "Callable[..., Visit]") -> None:
     opened = visit(model_json(promises=[promise(0.001, 2.0, "none")]))
     page = opened.open()
@@ -700,6 +712,7 @@ def test_javascript_counts_as_numpy_does(visit: "Callable[..., Visit]") -> None:
 # Other models.
 
 
+@pytest.mark.slow
 def test_a_model_of_colour_with_many_classes(visit: "Callable[..., Visit]") -> None:
     names = [f"a kind of bird, number {i}" for i in range(60)]
     shape = {"channels": 3, "height": 32, "width": 48, "fit": "pad"}

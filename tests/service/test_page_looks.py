@@ -137,6 +137,7 @@ def test_nothing_sticks_out(visit: Callable[..., Visit], width: int) -> None:
         assert verdict["y"] < pad["y"] + pad["height"]
 
 
+@pytest.mark.slow
 def test_dark_and_light(visit: Callable[..., Visit]) -> None:
     papers = []
     for scheme in ("light", "dark"):
