@@ -34,6 +34,10 @@ MOST_NUMBERS = 2**23
 STRENGTHS = tuple(2.0**power for power in range(-3, 11))
 """The grid of prior strengths, in images for each dimension."""
 
+NOTHING = 1e-7
+"""A variance within classes below this share of the largest variance of all images is none: it
+would be rounding, and in its units images lie too far away for the numbers that keep them."""
+
 
 @dataclass(frozen=True)
 class GaussianDensities:
@@ -187,15 +191,28 @@ class ClassMoments:
     def _means(self) -> Tensor:
         return self._sums / self._counts[:, None]
 
+    def _pooled(self, scatters: Tensor) -> Tensor:
+        """What all classes share, ``(r, r)``.
+
+        Where no image differs from the others of its class, as where each class has one, nothing
+        is known of how images of a class vary; then they are taken to vary as all images do.
+        """
+        count, within = float(self._counts.sum()), scatters.sum(0)
+        mean = self._sums.sum(0) / count
+        total = self._squares.sum(0) - count * mean[:, None] * mean
+        least = NOTHING * float(total.diagonal().max())
+        nothing = float(within.diagonal().max()) <= least
+        return _pooled(total if nothing else within, count, least / count)
+
     def whitener(self) -> Tensor:
         """``(r, r)``: to units of the covariance within classes."""
-        pooled = _pooled(self._scatters().sum(0), float(self._counts.sum()))
+        pooled = self._pooled(self._scatters())
         return _inverse(torch.linalg.cholesky(pooled)).float().contiguous()
 
     def densities(self) -> GaussianDensities:
         """The fitted Gaussians; every class has had an image."""
         counts, means, scatters = self._counts, self._means(), self._scatters()
-        pooled = _pooled(scatters.sum(0), float(counts.sum()))
+        pooled = self._pooled(scatters)
         root = torch.linalg.cholesky(pooled)
         if len(scatters) == 1:
             strength, whiteners = math.inf, _inverse(root)[None]
@@ -213,11 +230,17 @@ class ClassMoments:
         )
 
 
-def _pooled(scatter: Tensor, count: float) -> Tensor:
-    """What all classes share, pulled towards its diagonal as if by ``d`` more images."""
+def _pooled(scatter: Tensor, count: float, least: float) -> Tensor:
+    """What all classes share, pulled towards its diagonal as if by ``d`` more images.
+
+    Args:
+        scatter: ``(d, d)``, about the means.
+        count: Of how many images.
+        least: What its diagonal is taken for at least.
+    """
     size = len(scatter)
     covariance = scatter / count
-    diagonal = covariance.diagonal()
+    diagonal = covariance.diagonal().clamp_min(least)
     diagonal = diagonal.clamp_min(LEAST_VARIANCE * float(diagonal.max().clamp_min(1e-30)))
     weight = size / (size + count)
     pulled = (1 - weight) * covariance

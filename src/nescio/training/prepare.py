@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nescio.classifier import Promises
@@ -26,6 +27,7 @@ from nescio.data import (
     drop_rare,
     group_extra,
     group_images,
+    images_at_once,
     join_extra,
     parts_of,
     read_data_like,
@@ -44,6 +46,9 @@ from nescio.inference import Recipe, tell_imbalance
 from nescio.network import LoadedWeights, NetworkLike, NetworkSource, NetworkSpec
 from nescio.progress import Reporter
 from nescio.refusal import parse_rule
+
+TOGETHER = 256
+"""Images that are compared at once."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ def prepare(asked: Asked, reporter: Reporter) -> Ready:
     _tell_parts(dataset, splits, recipe.calibration, asked.split_file, reporter)
     if asked.write_split_to is not None:
         write_split(asked.write_split_to, dataset, splits)
+    require_pictures(splits.train)
     tell_groups(dataset.name, splits, reporter)
     tell_duplicates(dataset.name, splits, reporter)
     tell_near_copies(dataset.name, splits, asked.seed, reporter)
@@ -200,6 +206,21 @@ def _tell_parts(
             f"to set thresholds by, fewer than the {usual} that are usual beside "
             f"{len(splits.train)} to train on; put more there, or lay all under the training part, "
             "so that chance chooses"
+        )
+
+
+def require_pictures(train: ImageSet) -> None:
+    """Refuse training images that are all one picture; as a rule the second one tells.
+
+    Raises:
+        DataError: They are.
+    """
+    first, places = train.images[:1], torch.arange(len(train))
+    size = images_at_once(train.images, TOGETHER)
+    if not any(bool((train.images[p] != first).any()) for p in (places[:2], *places.split(size))):
+        raise DataError(
+            f"{train.name}: all {len(train):,} training images are one picture, from which nothing "
+            "can be learned; give others"
         )
 
 
