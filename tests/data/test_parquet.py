@@ -151,3 +151,9 @@ def test_texts_stay_texts(tmp_path: Path) -> None:
     found = load(tmp_path / "a.parquet").train
     assert found.classes == ("0", "01", "1", "2")
     assert [found.classes[i] for i in found.require_labels().tolist()] == texts
+
+
+def test_columns_are_of_tables_alone() -> None:
+    with pytest.raises(UsageError, match="belong to Parquet and hf:, and digits is none of these"):
+        load("digits", reading=Reading(label_column="x"))
+    assert len(load("noise:3", reading=Reading(label_column="x", labelled=False)).train) == 3

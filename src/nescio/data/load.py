@@ -142,6 +142,12 @@ def _is_folder(text: str) -> bool:
 
 def _read(text: str, reading: Reading, reporter: Reporter) -> Dataset:
     """What a name or a path stands for, as it is."""
+    columns = reading.image_column or reading.label_column
+    if columns and reading.labelled and not (text.startswith(PREFIX) or names_parquet(text)):
+        raise UsageError(
+            f"--image-column and --label-column belong to Parquet and {PREFIX}, and {text} is none "
+            "of these: leave them out"
+        )
     if text == "digits":
         return digits()
     if text in IDX_SETS or text in FOLDER_SETS:
