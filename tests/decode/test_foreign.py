@@ -29,7 +29,7 @@ def archive(made: str) -> bytes:
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC", "heif-convert"),
         (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heic", "HEIC", "convert"),
-        (b"\0\0\0\x1cftypavif", "AVIF", "convert"),
+        (b"\0\0\0\x1cftypavif", "AVIF", "damaged"),
         (b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2", "a video", "ffmpeg"),
         (b"\0\0\0\x14ftypqt  ", "a video", "ffmpeg"),
         (b"\x1a\x45\xdf\xa3\x01", "a video", "ffmpeg"),

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import nescio
 from nescio.cli import main
 from nescio.data import Dataset, Preprocessing
+from nescio.decode import Decoding
 from nescio.errors import ArchitectureError, ExportError, UsageError
 from nescio.export import Exported, export_onnx
 from nescio.export import check as check_module
@@ -99,6 +100,8 @@ def test_the_file_tells_what_it_is(classifier: nescio.Classifier, session: objec
     assert tuple(json.loads(told["classes"])) == CLASSES
     assert json.loads(told["reasons"]) == ["", "ambiguous", "unfamiliar"]
     assert json.loads(told["stages"])[0] == "image"
+    told_of = Decoding.from_json(json.loads(told["decoding"]))
+    assert told_of == classifier.preprocessing.decoding
     assert told["rule"] == rule.describe()
     assert json.loads(told["rule_json"]) == rule.to_json()
     assert "exchangeable" in told["promise"]

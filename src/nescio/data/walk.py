@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nescio.data.class_numbers import natural_key
+from nescio.decode import FORMATS
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
 
@@ -26,6 +27,7 @@ SUFFIXES = (
     ".webp",
     ".ppm",
     ".pgm",
+    *((".avif",) if "AVIF" in FORMATS else ()),
 )
 """What counts as an image in a folder."""
 

@@ -147,7 +147,7 @@ _LATER: tuple[tuple[Kind, int, tuple[bytes, ...]], ...] = (
         4,
         tuple(b"ftyp" + b for b in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")),
     ),
-    (Kind("an AVIF image", f"{_CONVERT}, for example with avifdec"), 4, (b"ftypavif", b"ftypavis")),
+    (_picture("an AVIF image"), 4, (b"ftypavif", b"ftypavis")),
     (_RAW, 4, (b"ftypcrx ",)),
     (_VIDEO, 4, (b"ftyp", b"moov", b"mdat", b"wide")),
     (

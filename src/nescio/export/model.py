@@ -219,6 +219,7 @@ def _properties(classifier: Classifier, rule: Rule, draw: Draw) -> Mapping[str, 
         "reasons": json.dumps(REASONS),
         "images": f"uint8 (n, height, width, {classifier.preprocessing.channels}) of any size, "
         f"brought to {classifier.preprocessing} in the graph",
+        "decoding": json.dumps(classifier.preprocessing.decoding.to_json()),
         "rule": described,
         "rule_json": json.dumps(rule.to_json(), ensure_ascii=False),
         "promise": assumption(rule) if isinstance(rule, CalibratedRule) else unbound,
