@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ print(peak_memory())
 """
 
 
+@cache
 def peak(passes: int, samples: int, images: int) -> int:
     command = [sys.executable, "-c", PROGRAM, str(passes), str(samples), str(images)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280)
