@@ -210,7 +210,7 @@ def test_the_command(
         ([*frozen, "--random", "all"], "no weights come before them"),
     ):
         capsys.readouterr()
-        assert main([str(a) for a in (*command, *options, "--quiet")]) == 2
+        assert main([str(a) for a in (*command, "--force", *options, "--quiet")]) == 2
         error = capsys.readouterr().err
         assert len(error.splitlines()) == 1
         assert words in error

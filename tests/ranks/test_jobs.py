@@ -255,7 +255,7 @@ def test_a_killed_process_ends_the_job_and_training_goes_on_from_its_checkpoint(
     for name, value in one.guide.tensors().items():
         assert torch.equal(value, other.guide.tensors()[name]), name
     # Fewer processes have other random streams, so they are told apart.
-    more = [*resumed[3:], "--quiet"]
+    more = [*resumed[3:], "--force", "--quiet"]
     assert main(["train", *map(str, more)]) == 2
 
 
