@@ -235,5 +235,5 @@ def _read_set(name: str, part: Part, reading: Reading, reporter: Reporter) -> Im
 
 def _places(read: ImageSet, part: Part) -> Tensor:
     """``(N,)`` bool: which images are of the part."""
-    names = {str(file) for file in part.files}
+    names = set(Files(part.files).names)
     return torch.tensor([name in names for name in read.names], dtype=torch.bool)

@@ -1,6 +1,7 @@
 """Labels of the image files of a folder in a CSV file, ``image,label``, where no folders tell them.
 
-An image is its path relative to the folder, or to the file's own folder, or absolute.
+An image is its path relative to the folder, or to the file's own folder, or absolute; what is not
+printable in it is escaped, see :mod:`nescio.names`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from nescio.data.class_numbers import label_text, number_texts
 from nescio.data.table import read_records
 from nescio.data.walk import Tree
 from nescio.errors import DataError
+from nescio.names import path_of
 
 HEADER = ("image", "label")
 
@@ -55,7 +57,7 @@ def read_file_labels(path: Path, tree: Tree, *, skip_missing: bool = False) -> F
     rows: dict[Path, _Row] = {}
     missing: list[_Row] = []
     for row in _rows(path):
-        places = (_absolute(folder / row.image) for folder in (tree.root, path.parent))
+        places = (_absolute(folder / path_of(row.image)) for folder in (tree.root, path.parent))
         image = next((known[place] for place in places if place in known), None)
         if image is None:
             missing.append(row)
