@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from scoring_support import write_idx
 from tests_support import QUICK as TRAINING
 from tests_support import stripes, write_folder
 
@@ -82,6 +83,23 @@ def test_a_folder(cli: Cli, unsure: Path, tmp_path: Path, monkeypatch: pytest.Mo
     )
     assert (status, out) == (0, "a.html: 9 images, of 9 looked through\n")
     assert len(content(tmp_path / "a.html")["images"]) == 9
+
+
+def test_test_images_of_its_own_set_are_not_to_be_labelled(
+    cli: Cli, model_file: Path, data: nescio.Dataset, tmp_path: Path
+) -> None:
+    for name, train in (("own", data.train), ("other", stripes(90, 77))):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_idx(folder / "train-images-idx3-ubyte", train.images[:, 0].numpy())
+        write_idx(folder / "t10k-images-idx3-ubyte", stripes(5, 8).images[:, 0].numpy())
+        page = tmp_path / f"{name}.html"
+        status, _, err = cli(
+            "review", model_file, folder, "--out", page, "--all", "--samples", "10"
+        )
+        assert status == 0
+        told = "takes no labels of them"
+        assert (told in err) == (told in page.read_text()) == (name == "own")
 
 
 def test_the_limit_is_that_of_the_library() -> None:

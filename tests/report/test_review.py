@@ -67,6 +67,17 @@ def test_what_is_asked_by_hand() -> None:
     assert (third.reason, third.words) == (None, "Answered a")
 
 
+def test_what_the_words_put_forward_comes_first() -> None:
+    """The rule weighs more than the networks, whose percentages stand on the buttons."""
+    p = torch.tensor([[0.9, 0.05, 0.03, 0.01, 0.01]])
+    decided = rename(decisions(p), "abcde")
+    proposed = torch.tensor([[False, False, True, False, True]])
+    decided = replace(decided, verdicts=replace(decided.verdicts, proposed=proposed))
+    (asked,) = questions(decided, ["x"], stripes(1, 0).images)
+    assert asked.words == "Ambiguous, between c and e"
+    assert asked.proposals[:4] == (2, 4, 0, 1)
+
+
 def test_no_more_proposals_than_digit_keys() -> None:
     p = torch.full((1, 40), 1 / 40)
     decided = decisions(p)

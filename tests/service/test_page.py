@@ -86,7 +86,7 @@ def test_it_opens_with_an_example_and_its_answer(visit: "Callable[..., Visit]") 
     page = opened.open()
     opened.says("I say 3.")
     assert page.inner_text("#why") == (
-        "All 100 networks say 3, and it looks like what I was trained on."
+        "All 100 networks say 3, and it is no stranger than many calibration images."
     )
     assert page.inner_text("#effort") == "100 networks asked; 16 would have been enough."
     assert page.locator(".histograms li").count() == 10
@@ -110,15 +110,15 @@ def test_refusals_in_words(visit: "Callable[..., Visit]") -> None:
         strange, strange=True, unfamiliarity=9.0, familiarity=1 / 401, nearest=8
     )
     page.click("text=Noise")
-    opened.says("I don't know: unlike anything I was trained on; nearest to 8.")
+    opened.says("I don't know: unfamiliar, nearest to 8.")
     assert page.inner_text("#why") == (
-        "It is stranger than every one of 400 familiar images; "
+        "It is stranger than every one of 400 calibration images; "
         "that all 100 networks say 8 counts for nothing."
     )
     assert page.locator("#familiarity .strange").count() == 1
     # It is spoken once nothing more changes.
     said = page.locator("#said")
-    opened.until(lambda: "anything I was trained on; nearest to 8." in str(said.text_content()))
+    opened.until(lambda: "unfamiliar, nearest to 8." in str(said.text_content()))
 
 
 def test_the_picture_and_its_table_tell_the_same(visit: "Callable[..., Visit]") -> None:
@@ -304,12 +304,37 @@ def test_while_a_stroke_grows_one_question_waits_for_the_next(
 
 
 @pytest.mark.slow
+def test_the_example_between_a_four_and_a_nine_is_where_the_model_is_least_certain(
+    visit: "Callable[..., Visit]",
+) -> None:
+    opened = visit()
+    page = opened.open()
+    opened.says("I say 3.")
+    answers = [{"probability": {"4": 0.99 - i / 50, "9": 0.01}, "reason": None} for i in range(21)]
+    ask = "async (told) => (await import('/page/examples.js')).leastCertain(told)"
+    assert page.evaluate(ask, answers) == 1
+    answers[7]["reason"] = "ambiguous"
+    assert page.evaluate(ask, answers) == 0.35
+    assert page.evaluate(ask, [{"error": "x"}] * 21) == 0
+    assert page.evaluate(ask, []) == 0.52
+
+    def told(route: Any) -> None:
+        several = len(route.request.post_data_buffer or b"") and "detail" not in route.request.url
+        tell(route, {"predictions": answers if several else [opened.prediction]})
+
+    opened.answer = told
+    page.click("text=A 4 or a 9")
+    opened.until(lambda: page.get_attribute("#way", "aria-valuetext") == "35 % of the way")
+
+
+@pytest.mark.slow
 def test_the_way_from_a_four_to_a_nine(visit: "Callable[..., Visit]") -> None:
     opened = visit()
     page = opened.open()
     opened.says("I say 3.")
     assert page.is_hidden("#way-there")
     page.click("text=A 4 or a 9")
+    page.wait_for_selector("#way-there:not([hidden])")
     page.locator("#way").focus()
     page.keyboard.press("Home")
     four = page.evaluate("document.querySelector('#pad').toDataURL()")
@@ -596,7 +621,7 @@ def test_the_promised_risk(visit: "Callable[..., Visit]") -> None:
         verdicts.append(opened.verdict)
         assert "90 % are answered, and of these at most" in page.inner_text("#rule-words")
     assert verdicts == [
-        "I don't know: unlike anything I was trained on; nearest to 4.",
+        "I don't know: unfamiliar, nearest to 4.",
         "I say 3.",
         "I say 3.",
     ]

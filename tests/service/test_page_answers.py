@@ -65,13 +65,13 @@ def test_a_drawn_three_is_a_three(page: Visit) -> None:
 
 def test_a_drawn_letter_is_refused(page: Visit) -> None:
     page.draw([(0.2, 0.8), (0.2, 0.2), (0.5, 0.6), (0.8, 0.2), (0.8, 0.8)])  # M
-    page.until(lambda: page.verdict.startswith("I don't know: unlike anything"))
+    page.until(lambda: page.verdict.startswith("I don't know: unfamiliar"))
 
 
 @pytest.mark.parametrize("name", ["A letter", "Noise", "Nothing"])
 def test_examples_that_are_no_digits_are_refused(page: Visit, name: str) -> None:
     page.page.get_by_role("button", name=name).click()
-    page.until(lambda: page.verdict.startswith("I don't know: unlike anything"))
+    page.until(lambda: page.verdict.startswith("I don't know: unfamiliar"))
 
 
 def test_an_image_of_a_seven_is_a_seven(page: Visit, digits: nescio.Classifier) -> None:
@@ -89,7 +89,7 @@ def test_an_image_of_a_seven_is_a_seven(page: Visit, digits: nescio.Classifier) 
 
 def test_the_articles_rule_answers_noise(page: Visit) -> None:
     page.page.get_by_role("button", name="Noise").click()
-    page.until(lambda: page.verdict.startswith("I don't know: unlike anything"))
+    page.until(lambda: page.verdict.startswith("I don't know: unfamiliar"))
     page.page.click("text=By vote")
     page.page.locator("#threshold").fill("0.05")
     # A vote knows nothing of familiarity.

@@ -92,11 +92,7 @@ def test_axe_finds_no_grave_fault(
     if state == "refusal":
         opened.prediction = STRANGE
     page = opened.open()
-    opened.says(
-        "I say 3."
-        if state != "refusal"
-        else "I don't know: unlike anything I was trained on; nearest to 8."
-    )
+    opened.says("I say 3." if state != "refusal" else "I don't know: unfamiliar, nearest to 8.")
     if state == "error":
         opened.answer = lambda route: tell(route, {}, 500)
         page.click("text=Noise")
@@ -123,7 +119,7 @@ def test_nothing_sticks_out(visit: Callable[..., Visit], width: int) -> None:
     opened.prediction = STRANGE
     opened.models = ("a model with a rather long name, as files have", "second")
     page = opened.open()
-    opened.says("I don't know: unlike anything I was trained on; nearest to 8.")
+    opened.says("I don't know: unfamiliar, nearest to 8.")
     assert page.evaluate("document.documentElement.scrollWidth") == width
     open_all(opened)
     assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -97,10 +97,16 @@ def review(
         classifier.classes,
         looked=len(source),
         failures=failures,
+        held_out=source.held_out,
         limit=limit,
         reporter=reporter,
     )
     write_review(out, page)
+    if source.held_out:
+        reporter.note(
+            f"{data}: these are the test images of what the model was trained on, and "
+            "train --extra-labels takes no labels of them; to label, review images of your own"
+        )
     what = "images" if answered else "refused images"
     shown = f"{len(page.cards)} of {page.wanted}" if page.wanted > len(page.cards) else page.wanted
     print_result(f"{out}: {shown} {what}, of {len(source)} looked through")

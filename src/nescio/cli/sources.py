@@ -45,6 +45,9 @@ def read_as(files: FileOptions, images: ImageOptions | None = None) -> Reading:
     )
 
 
+SAMPLE = 256
+"""Images by which a data set is known again."""
+
 FILES_AT_ONCE = 1024
 """How many image files are in memory at a time."""
 
@@ -57,11 +60,13 @@ class Source:
         name: The argument.
         files: Image files, where it names any.
         images: The images of a data set, where it names that.
+        held_out: Whether these are the test images of the very set that a model was trained on.
     """
 
     name: str
     files: Sequence[Path] = ()
     images: ImageSet | None = field(default=None)
+    held_out: bool = False
 
     def __len__(self) -> int:
         return len(self.files) if self.images is None else len(self.images)
@@ -115,7 +120,17 @@ def open_source(
         ),
         reporter=reporter,
     )
-    return Source(source, images=all_images(dataset))
+    held_out = dataset.test is not None and _has_seen(classifier, dataset.train)
+    return Source(source, images=all_images(dataset), held_out=held_out)
+
+
+def _has_seen(classifier: Classifier, images: ImageSet) -> bool:
+    """Whether a model was fitted to such images, by the first of them."""
+    import torch
+
+    some = images.subset(torch.arange(min(len(images), SAMPLE)))
+    seen = classifier.record.seen
+    return bool(torch.isin(some.hashes(), seen).any())
 
 
 def _of_set(images: ImageSet) -> Batch:

@@ -22,6 +22,7 @@ from nescio.data.split import Splits
 from nescio.data.splitfile import image_key
 from nescio.data.table import read_records
 from nescio.errors import DataError, UsageError
+from nescio.names import name_of, path_of
 from nescio.progress import SILENT, Reporter
 
 HEADER = ("image", "group")
@@ -212,7 +213,7 @@ def _read_groups(path: Path) -> dict[str, str]:
         where = f"{path}, line {line}"
         if len(fields) != len(HEADER):
             raise DataError(f"{where}: expected an image and a group, got {len(fields)} fields")
-        image, group = fields[0].removeprefix("./"), fields[1]
+        image, group = name_of(path_of(fields[0].removeprefix("./"))), fields[1]
         if not image or not group:
             raise DataError(f"{where}: the {'group' if image else 'image'} is not named")
         if image in lines:

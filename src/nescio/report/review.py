@@ -63,8 +63,9 @@ class Question:
         words: What the model says of it.
         facts: What else there is to know, in words.
         doubt: Larger where its reason is stronger.
-        proposals: Classes to choose from, by place, the most probable first.
-        probabilities: Of these.
+        proposals: Classes to choose from, by place: those that the rule puts forward, as the words
+            say, then the most probable others.
+        probabilities: Of these, as the networks say by themselves.
     """
 
     name: str
@@ -89,6 +90,8 @@ class Review:
         classes: The ``C`` class names.
         cards: The images of the page with their thumbnails, section by section.
         failures: Images that could not be read, and why.
+        held_out: Whether they are held out of training for tests, so that labels of them are not
+            to be trained on.
     """
 
     title: str
@@ -98,6 +101,7 @@ class Review:
     classes: tuple[str, ...]
     cards: tuple[tuple[Question, Thumbnail], ...]
     failures: tuple[tuple[str, str], ...]
+    held_out: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -160,6 +164,7 @@ def compose_review(
     *,
     looked: int,
     failures: Sequence[tuple[str, str]] = (),
+    held_out: bool = False,
     limit: int = LIMIT,
     reporter: Reporter = SILENT,
 ) -> Review:
@@ -174,6 +179,7 @@ def compose_review(
         classes: The ``C`` class names.
         looked: How many images were looked through.
         failures: The names of images that could not be read, and why.
+        held_out: As of :class:`Review`.
         limit: Images on the page, at most.
         reporter: Told of progress.
     """
@@ -199,6 +205,7 @@ def compose_review(
         classes=tuple(classes),
         cards=tuple(sorted(shown, key=lambda card: (order.index(card[0].reason), -card[0].doubt))),
         failures=(*failures, *lost),
+        held_out=held_out,
     )
 
 
@@ -207,8 +214,9 @@ def _proposals(decisions: Decisions, i: int) -> tuple[int, ...]:
     probability = decisions.probability[i]
     ranked = [int(c) for c in probability.argsort(descending=True, stable=True)]
     put_forward = {int(c) for c in decisions.verdicts.proposed[i].nonzero().flatten()}
-    wanted = put_forward | set(ranked[:LIKELY])
-    kept = [c for c in ranked if c in wanted][:MOST_PROPOSED]
+    first = [c for c in ranked if c in put_forward]
+    likely = [c for c in ranked[:LIKELY] if c not in put_forward]
+    kept = [*first, *likely][:MOST_PROPOSED]
     nearest = int(decisions.verdicts.nearest[i]) if decisions.stages else -1
     if nearest >= 0 and nearest not in kept:
         kept = [*kept[: MOST_PROPOSED - 1], nearest]

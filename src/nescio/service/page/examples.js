@@ -39,8 +39,21 @@ export function fourToNine(share) {
   return [between(lines(...FOUR), NINE, share), STEM];
 }
 
-/** About where networks are of two minds. */
+/** Where networks may be of two minds, until it is known where a model is. */
 const HALF_WAY = 0.52;
+
+/** Places on the way from a 4 to a 9 at which a model is asked. */
+export const PLACES = Array.from({ length: 21 }, (_, i) => i / 20);
+
+/** Where of PLACES a model is least certain, by its predictions there; half way where that is not known. */
+export function leastCertain(predictions) {
+  if (predictions.length !== PLACES.length) return HALF_WAY;
+  // Rather ambiguous than unfamiliar: this example shows the former.
+  const certainty = predictions.map(({ probability, reason }) =>
+    probability ? Math.max(...Object.values(probability)) - (reason === "ambiguous" ? 1 : 0) : 2,
+  );
+  return PLACES[certainty.indexOf(Math.min(...certainty))];
+}
 
 const LETTER = [
   lines([0.22, 0.82], [0.5, 0.18], [0.78, 0.82]),

@@ -1,13 +1,13 @@
 // The page: what is drawn goes to the service, what it says is shown.
 import { EMPTY, Pad } from "./drawing.js";
-import { examplesFor, fourToNine, knowsDigits } from "./examples.js";
+import { examplesFor, fourToNine, knowsDigits, leastCertain, PLACES } from "./examples.js";
 import { showFamiliarity } from "./familiarity.js";
 import { watchFiles } from "./files.js";
 import { Histograms } from "./histograms.js";
 import { Panel, tell } from "./panel.js";
 import { asPng, drawn, fromPixels, showSeen } from "./pictures.js";
 import { argmax, means, pValue } from "./rules.js";
-import { model, models, Newest, predict, Trouble, useKey } from "./service.js";
+import { model, models, Newest, predict, predictAll, Trouble, useKey } from "./service.js";
 import { frameOf } from "./strokes.js";
 import { fillTable, html } from "./svg.js";
 import { effort, list, percent, standing, verdict, why } from "./words.js";
@@ -279,10 +279,27 @@ function withPicture(example) {
   return { name, picture, content: null };
 }
 
+/** Where on the way from a 4 to a 9 a model is least certain; it is asked once. */
+async function seekWay(asked) {
+  if (asked.way === undefined) {
+    const pictures = PLACES.map((way) => ({ kind: "strokes", strokes: fourToNine(way) }));
+    const answers = await Promise.all(pictures.map(bytes))
+      .then((blobs) => predictAll(asked.name, blobs))
+      .catch(() => []); // then the example does without
+    asked.way = leastCertain(answers);
+  }
+  return asked.way;
+}
+
 function button({ name, picture, content }) {
   picture.setAttribute("aria-hidden", "true");
   const press = html("button", { type: "button" }, picture, html("span", {}, name));
   press.addEventListener("click", async () => {
+    if (content?.way !== undefined) {
+      const way = await seekWay(state.model);
+      pad.put({ ...content, strokes: fourToNine(way), way });
+      return;
+    }
     const blob = content ?? (await asPng(picture));
     pad.put(content ?? { kind: "picture", bitmap: picture, blob, name });
   });

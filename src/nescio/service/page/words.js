@@ -32,8 +32,8 @@ export function verdict(decision, classes, nearest) {
   if (reason === null) return { yes: true, head: `I say ${classes[top]}.`, tail: "" };
   const head = "I don’t know";
   if (reason === "unfamiliar") {
-    const like = nearest === null ? "" : `; nearest to ${nearest}`;
-    return { yes: false, head, tail: `: unlike anything I was trained on${like}.` };
+    const like = nearest === null ? "" : `, nearest to ${nearest}`;
+    return { yes: false, head, tail: `: unfamiliar${like}.` };
   }
   const names = proposed.map((c) => classes[c]);
   const several = names.length > 4 ? `${names.slice(0, 3).join(", ")} and others` : list(names);
@@ -54,7 +54,7 @@ export function why(decision, answer) {
   const also = others.length ? ` ${list(others)} would be possible, too.` : "";
   const place = standing(answer);
   if (place === null) return `${told}.${also}`;
-  if (place.common) return `${told}, and it looks like what I was trained on.${also}`;
+  if (place.common) return `${told}, and it is ${place.words}.${also}`;
   return `${told}, though it is ${place.words}.${also}`;
 }
 
@@ -94,13 +94,13 @@ function shares(counts, classes, total) {
 /** Where the image stands among the calibration images: {common, words}; null where not known. */
 export function standing({ familiarity, images }) {
   if (familiarity === null) return null;
-  if (familiarity > 0.1) return { common: true, words: "no stranger than many familiar images" };
+  if (familiarity > 0.1) return { common: true, words: "no stranger than many calibration images" };
   if (images !== null && familiarity < 1.5 / (images + 1)) {
-    const all = `every one of ${images.toLocaleString("en")} familiar images`;
+    const all = `every one of ${images.toLocaleString("en")} calibration images`;
     return { common: false, words: `stranger than ${all}` };
   }
   const share = trimmed(Math.min(100 * (1 - familiarity), 99.99), familiarity > 0.01 ? 1 : 2);
-  return { common: false, words: `stranger than ${share} % of familiar images` };
+  return { common: false, words: `stranger than ${share} % of the calibration images` };
 }
 
 /** A rule of the model's own, in a sentence. */
