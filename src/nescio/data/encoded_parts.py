@@ -101,7 +101,7 @@ def read_table(name: str, table: Table, reading: Reading, reporter: Reporter = S
         learnt,
         None if own.test is None else read(test or [], own.test, own.test_classes),
         validation=calibrating[kept] if validation else None,
-        part_names={part: CALLED[part] for part in places} if len(places) > 1 else {},
+        part_names={part: CALLED[part] for part in places} if validation else {},
     )
 
 

@@ -216,43 +216,64 @@ def join_pixels(
     Raises:
         DataError: There is no training part among several.
     """
-    if reading.labelled and any(part.labels is not None for part in parts.values()):
-        for each in [each for each, part in parts.items() if part.labels is None]:
-            tell_unlabelled(name, each, reporter)
-            parts = {own: part for own, part in parts.items() if own != each}
+    if reading.labelled:
+        parts = _labelled_alone(name, parts, reporter)
     if len(parts) == 1:
         (only,) = parts.values()
         return Dataset(name, ImageSet(name, only.images, only.labels, only.classes))
     learning_parts(source, parts)
     order = [*names] or _sorted_names(name for part in parts.values() for name in part.classes)
-    train, test = parts[TRAIN], parts.get(TEST)
-    images, labels = train.images, _among(train, order)
-    image_names: tuple[str, ...] = ()
-    validation = parts.get(CALIBRATION)
+    train, validation, test = (parts.get(each) for each in (TRAIN, CALIBRATION, TEST))
+    assert train is not None  # noqa: S101 - it was looked for
+    count = len(train.images)
     if validation is not None:
-        image_names = tuple(
-            f"{name}/{CALLED[part]}[{i}]"
-            for part, own in ((TRAIN, train), (CALIBRATION, validation))
-            for i in range(len(own.images))
-        )
-        images = join(*_of_one_shape(images, validation.images, reading))
-        theirs = _among(validation, order)
-        labels = None if labels is None or theirs is None else torch.cat([labels, theirs])
-    held = None if test is None else _among(test, order)
+        train = _behind(train, validation, order, reading)
+    labels, held = _among(train, order), None if test is None else _among(test, order)
+    image_names = () if validation is None else _names(name, count, len(train.images))
     if labels is None:
-        first = ImageSet(name, images, None, (), image_names)
+        first = ImageSet(name, train.images, None, (), image_names)
         return Dataset(name, first, None if test is None else ImageSet(name, test.images, None, ()))
     own = PartLabels.of(name, labels, held, order, reporter)
-    count = len(train.images)
+    learnt = ImageSet(name, train.images, own.train, own.classes, image_names)
+    apart = None if test is None else ImageSet(name, test.images, own.test, own.test_classes)
+    if validation is None:
+        return Dataset(name, learnt, apart)
     return Dataset(
         name,
-        ImageSet(name, images, own.train, own.classes, image_names),
-        None if test is None else ImageSet(name, test.images, own.test, own.test_classes),
-        validation=None
-        if validation is None
-        else held_for_calibration(name, own.classes, own.train, count),
+        learnt,
+        apart,
+        validation=held_for_calibration(name, own.classes, own.train, count),
         part_names={part: CALLED[part] for part in parts},
     )
+
+
+def _labelled_alone(
+    name: str, parts: Mapping[str, PixelPart], reporter: Reporter
+) -> Mapping[str, PixelPart]:
+    """The parts with labels, and all of them where none has any."""
+    labelled = {part: each for part, each in parts.items() if each.labels is not None}
+    if not labelled:
+        return parts
+    for part in parts.keys() - labelled.keys():
+        tell_unlabelled(name, part, reporter)
+    return labelled
+
+
+def _behind(
+    train: PixelPart, validation: PixelPart, names: Sequence[str], reading: Reading
+) -> PixelPart:
+    """The images to train on, and then those for validation, labelled by the same names."""
+    images = join(*_of_one_shape(train.images, validation.images, reading))
+    first, second = _among(train, names), _among(validation, names)
+    if first is None or second is None:
+        return PixelPart(images)
+    return PixelPart(images, torch.cat([first, second]), tuple(names))
+
+
+def _names(name: str, train: int, count: int) -> tuple[str, ...]:
+    """What images are called, of which the first ``train`` are to train on."""
+    learnt = [f"{name}/{CALLED[TRAIN]}[{i}]" for i in range(train)]
+    return (*learnt, *(f"{name}/{CALLED[CALIBRATION]}[{i}]" for i in range(count - train)))
 
 
 def _sorted_names(names: Iterable[str]) -> list[str]:
