@@ -244,7 +244,7 @@ def test_images_trained_on_are_left_out(without_test: tuple[nescio.Classifier, D
     trained = torch.isin(dataset.train.hashes(), fitted.record.seen).nonzero().flatten()
     only_seen = Dataset("seen", dataset.train.subset(trained))
     assert len(familiar_set(fitted, seen)) == 42
-    with pytest.raises(DataError, match="trained on every one of these 170 images"):
+    with pytest.raises(DataError, match="calibrated on every one of these 170 images"):
         familiar_set(fitted, only_seen)
 
 

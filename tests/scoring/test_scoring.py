@@ -245,3 +245,30 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     large = sources.open_plan([str(path)], Preprocessing(3, 1024, 1024))
     batch = next(large.batches(0))
     assert tuple(batch.images.shape) == (21, 3, 1024, 1024)
+
+
+def test_ctrl_c_tells_how_to_go_on(
+    kinds: dict[str, list[str]],
+    model_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from nescio.scoring.parts import PartsFolder
+
+    keep = PartsFolder.keep
+
+    def keep_and_stop(self: PartsFolder, *arguments: object) -> None:
+        keep(self, *arguments)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    out = tmp_path / "o.csv"
+    command = ("predict", model_file, *kinds["folder"], "--out", out)
+    with monkeypatch.context() as patched:
+        patched.setattr(PartsFolder, "keep", keep_and_stop)
+        assert run(*command) == 130
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("error: stopped by Ctrl-C; what is complete stays in ")
+    assert "--resume" in told
+    assert run(*command, "--resume") == 0
+    assert out.exists()

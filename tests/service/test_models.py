@@ -66,3 +66,13 @@ def test_promises_are_told_where_the_model_keeps_its_calibration(
     served = models.get("a")
     assert served is not None
     assert served.promises == [row.to_json() for row in classifier.promises()]
+
+
+def test_a_file_that_is_there_may_have_an_equals_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lr=0.1.nescio").touch()
+    assert Source.parse("lr=0.1.nescio") == Source("lr=0.1", Path("lr=0.1.nescio"))
+    assert Source.parse("lr=other.nescio") == Source("lr", Path("other.nescio"))
+    assert Source.parse("a=lr=0.1.nescio") == Source("a", Path("lr=0.1.nescio"))

@@ -1,7 +1,10 @@
 """What is refused: each with its status, in a problem body, and nothing told of the inside."""
 
+import asyncio
 import json
 import re
+import threading
+import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -9,8 +12,9 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
-from asking import asking, base64_of, models_of, png
+from asking import ask_raw, asking, base64_of, models_of, png
 from fastapi import FastAPI
+from PIL import ImageFile
 from starlette.testclient import TestClient
 from tests_support import stripes
 
@@ -304,6 +308,60 @@ def test_too_many_pixels_are_not_decoded(
         (client.post("/v1/predict", files=several), "36,000 pixels together"),
     ):
         assert told in problem(answer, 413)
+
+
+def large_png(side: int = 9400) -> bytes:
+    """One bit a pixel: 88 megapixels in some ten kilobytes."""
+    packed = zlib.compress(bytes((side // 8 + 1) * side), 9)
+    header = side.to_bytes(4, "big") * 2 + b"\x01\x00\x00\x00\x00"
+    chunks = b"".join(
+        len(content).to_bytes(4, "big") + kind + content
+        + zlib.crc32(kind + content).to_bytes(4, "big")
+        for kind, content in ((b"IHDR", header), (b"IDAT", packed), (b"IEND", b""))
+    )  # fmt: skip
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def test_the_size_of_a_png_is_judged_by_its_header(
+    classifier: nescio.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow would decode all of it to look for an EXIF chunk behind the pixels."""
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("it was decoded")
+
+    bomb = large_png()
+    assert len(bomb) < 20_000
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with asking(create_app(models_of(classifier))) as client:
+        began = time.process_time()
+        for _ in range(50):
+            answer = client.post("/v1/predict", content=bomb, headers=PNG)
+            assert "has 88,360,000 pixels, 25,000,000 are taken" in problem(answer, 413)
+        assert time.process_time() - began < 2.0  # all of them; each took 80 ms to decode
+
+
+def test_no_image_is_decoded_in_the_thread_of_all_clients(
+    classifier: nescio.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nescio.service import images
+
+    decode, threads = images.decode_image, set()
+
+    def watched(*arguments: Any, **how: Any) -> Any:
+        threads.add(threading.get_ident())
+        return decode(*arguments, **how)
+
+    monkeypatch.setattr(images, "decode_image", watched)
+    app = create_app(models_of(classifier))
+
+    async def ask() -> int:
+        answer = await ask_raw(app, "/v1/predict", [FILE], {"content-type": "image/png"})
+        assert answer.status == 200
+        return threading.get_ident()
+
+    assert asyncio.run(ask()) not in threads
+    assert len(threads) == 1
 
 
 def test_a_header_that_lies_of_its_size_is_a_bomb(client: TestClient) -> None:

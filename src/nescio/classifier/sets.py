@@ -341,12 +341,13 @@ def _unseen(classifier: Classifier, images: ImageSet, reporter: Reporter) -> Ten
     count = int(seen.sum())
     if count == len(images):
         raise DataError(
-            f"{images.name}: the model was trained on every one of these {count} images; "
-            "evaluate on others"
+            f"{images.name}: the model was trained or calibrated on every one of "
+            f"these {count} images; evaluate on others"
         )
     if count:
         reporter.note(
-            f"{images.name}: {count} of {len(images)} images were trained on and are left out"
+            f"{images.name}: {count} of {len(images)} images were trained or calibrated on, "
+            "and are left out"
         )
     return (~seen).nonzero().flatten()
 

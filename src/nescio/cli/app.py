@@ -159,7 +159,7 @@ def _tell(error: BaseException) -> int:
             raise error
         case KeyboardInterrupt():
             if not rank:
-                print_error("stopped by Ctrl-C; nothing was changed")
+                print_error(f"stopped by Ctrl-C; {error or 'nothing was changed'}")
             return 130
         case CycloptsError():
             if rank:

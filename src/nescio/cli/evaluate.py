@@ -112,6 +112,7 @@ def evaluate(
         risk=risk,
         groups=groups,
         files=files,
+        network=network,
     )
     study = complete_study(
         classifier,
@@ -147,6 +148,7 @@ def _command(
     risk: RiskOptions,
     groups: GroupOptions,
     files: FileOptions,
+    network: str | None,
 ) -> str:
     """What finds the same figures again."""
     words = ["nescio", "evaluate", *judged]
@@ -161,6 +163,9 @@ def _command(
     words += ["--unknown-classes", "unfamiliar"] * (more.unknown_classes == "unfamiliar")
     words += ["--skip-unreadable"] * files.skip_unreadable
     words += ["--resamples", str(more.resamples)] * (more.resamples != StudyOptions.resamples)
+    words += ["--network", str(network)] * (network is not None)
+    for name in ("precision", "device"):
+        words += [f"--{name}", getattr(common, name)] * (getattr(common, name) != "auto")
     words += ["--samples", str(common.samples)] * (common.samples != Common.samples)
     words += ["--seed", str(common.seed)] * (common.seed is not None)
     return shlex.join(words)

@@ -163,6 +163,7 @@ def _predict_many(
     """Score any number of images into one file, by all processes of this job."""
     from nescio.ranks import join_ranks, together
     from nescio.scoring import Settings, score
+    from nescio.scoring.parts import PartsFolder
 
     common = opening.common
     ranks = join_ranks(common.device)
@@ -189,7 +190,18 @@ def _predict_many(
         skip_unreadable=opening.skip_unreadable,
         image_column=opening.columns.image_column,
     )
-    result = score(classifier, sources, out, settings, ranks=ranks, reporter=reporter)
+    try:
+        result = score(classifier, sources, out, settings, ranks=ranks, reporter=reporter)
+    except KeyboardInterrupt as error:
+        parts = PartsFolder(out).path
+        raise (
+            KeyboardInterrupt(
+                f"what is complete stays in {parts}: go on with --resume, or begin anew with "
+                "--force"
+            )
+            if parts.is_dir()
+            else error
+        ) from None
     counts = result.counts
     if ranks.rank == 0:
         print_result(

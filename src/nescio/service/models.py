@@ -62,9 +62,12 @@ class Source:
 
     @staticmethod
     def parse(text: str) -> Source:
-        """Read ``NAME=FILE``, or ``FILE`` alone, which is named after the file."""
+        """Read ``NAME=FILE``, or ``FILE`` alone, which is named after the file.
+
+        What is there as a whole is a file, though an equals sign may stand in its name.
+        """
         name, equals, path = text.partition("=")
-        if equals and name and "/" not in name:
+        if equals and name and "/" not in name and not Path(text).exists():
             return Source(name, Path(path))
         return Source(Path(text).stem, Path(text))
 
