@@ -236,6 +236,14 @@ def test_a_pickle_loads_where_its_device_is_not(
         unfitted.fit(X, Y)
 
 
+def test_columns_of_arrays_and_channels_first(fitted: NescioClassifier) -> None:
+    column = np.empty(len(X_NEW), object)
+    column[:] = list(X_NEW)
+    expected = fitted.predict_proba(X_NEW)
+    for same in (column, X_NEW[:, None], torch.from_numpy(X_NEW)[:, None], list(X_NEW)):
+        assert (fitted.predict_proba(same) == expected).all()
+
+
 def test_a_device_may_be_an_object(fitted: NescioClassifier) -> None:
     model = clone(fitted).set_params(device=torch.device("cpu"), epochs=1).fit(X[:90], Y[:90])
     again = pickled(model)

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from nescio.data import as_images, to_float
 from nescio.errors import DataError, UsageError
-from nescio.estimator.inputs import REACH, Features, Pixels, Unpack
+from nescio.estimator.inputs import REACH, Features, Pixels, Unpack, stacked
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (5, 4, 3), dtype=np.uint8)
@@ -34,6 +34,36 @@ def test_images_are_read_as_nescio_reads_them(images: np.ndarray) -> None:
     assert Pixels.of(images, None, None).features == flat.shape[1]
     one_channel = images.reshape(*images.shape[:3], -1)
     assert torch.equal(Pixels.of(one_channel, None, None)(one_channel), expected)
+
+
+def test_channels_may_come_first() -> None:
+    last = RNG.integers(0, 256, (5, 6, 4, 3), dtype=np.uint8)
+    first = np.ascontiguousarray(last.transpose(0, 3, 1, 2))
+    expected = as_images(last)
+    for fitted in (last, first):
+        pixels = Pixels.of(fitted, None, None)
+        assert pixels.shape == (6, 4, 3)
+        assert all(torch.equal(pixels(asked), expected) for asked in (last, first))
+    wide = np.concatenate([GREY, GREY], 2)
+    grey = Pixels.of(wide[:, None], None, None)
+    assert torch.equal(grey(wide), as_images(wide))
+    either = GREY[:, None]  # one row in colour, or grey
+    with pytest.raises(DataError, match=r"first or last: say image_shape=\(1, 4, 3\)"):
+        Pixels.of(either, None, None)
+    assert Pixels.of(either, (1, 4, 3), None)(either).shape == (len(GREY), 3, 1, 4)
+
+
+def test_columns_of_arrays_are_stacked() -> None:
+    column = np.empty(len(GREY), object)
+    column[:] = list(GREY)
+    assert np.array_equal(stacked(column), GREY)
+    column[:] = [torch.from_numpy(image) for image in GREY]
+    assert np.array_equal(stacked(column), GREY)
+    column[0] = GREY[0][:, :1]
+    with pytest.raises(DataError, match=r"X holds arrays of 2 shapes, such as .* use nescio.fit"):
+        stacked(column)
+    for other in (GREY, [1, 2], np.array(["a", None], object), np.array([], object)):
+        assert stacked(other) is other
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
@@ -79,15 +109,19 @@ def test_pixels_out_of_range(X: np.ndarray, limits: tuple[float, float], words: 
 @pytest.mark.parametrize(
     ("shape", "image_shape", "words"),
     [
-        ((2, 12), (3, 5), "X must have shape (N, 3, 5) or (N, 3, 5, 1) or (N, 15), by image_shape"),
+        (
+            (2, 12),
+            (3, 5),
+            "X must have shape (N, 3, 5) or (N, 3, 5, 1) or (N, 1, 3, 5) or (N, 15), by",
+        ),
         ((2, 12), (2, 2, 3), None),
         (
             (2, 13),
             (2, 2, 3),
-            "X must have shape (N, 2, 2, 3) or (N, 12), by image_shape; got (2, 13",
+            "X must have shape (N, 2, 2, 3) or (N, 3, 2, 2) or (N, 12), by image_shape; got (2, 13",
         ),
-        ((2, 3, 4, 4), None, "colours come last"),
-        ((2, 3, 4, 4, 3), None, "images must have shape (N, H, W) or (N, H, W, 3)"),
+        ((2, 5, 4, 4), None, "(N, H, W, 3) or (N, 3, H, W), got (2, 5, 4, 4)"),
+        ((2, 3, 4, 4, 3), None, "images must have shape (N, H, W), (N, H, W, 3)"),
         ((2, 4, 3), (3, 4), "got (2, 4, 3)"),
     ],
 )

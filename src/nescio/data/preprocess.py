@@ -30,7 +30,7 @@ LUMA = (0.299, 0.587, 0.114)
 BAND = 2**24
 """Numbers of images that are floats at a time while large ones are scaled."""
 
-AT_ONCE = 2**26
+AT_ONCE = 2**24
 """Bytes of the float copies of images that are resized at once."""
 
 

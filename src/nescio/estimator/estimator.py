@@ -21,7 +21,7 @@ from nescio.classifier.modelfile import from_bytes, to_bytes
 from nescio.data import ImageSet, to_float
 from nescio.devices import choose_device
 from nescio.errors import DataError, UsageError
-from nescio.estimator.inputs import Array, Features, Input, Pixels
+from nescio.estimator.inputs import Array, Features, Input, Pixels, stacked
 from nescio.estimator.labels import class_names, numbered, refusal_value, with_refusals
 from nescio.estimator.networks import (
     AUTO,
@@ -143,8 +143,9 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Split, fit and calibrate.
 
         Args:
-            X: Images ``(N, H, W)`` or ``(N, H, W, 3)``; flat images ``(N, D)`` with
-                ``image_shape``; or features ``(N, D)``.
+            X: Images ``(N, H, W)``, ``(N, H, W, 3)`` or ``(N, 3, H, W)``; flat images ``(N, D)``
+                with ``image_shape``; or features ``(N, D)``. A Series or array of such arrays, one
+                for each image, is stacked.
             y: ``(N,)`` classes: strings, integers, booleans or whole floats.
 
         Returns:
@@ -158,7 +159,7 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 than the classes.
             NescioError: See :func:`nescio.fit`.
         """
-        X, y = validate_data(self, X, y, allow_nd=True, dtype="numeric")
+        X, y = validate_data(self, stacked(X), y, allow_nd=True, dtype="numeric")
         classes, labels = numbered(y)
         if self.refusal_label is not None:
             refusal_value(classes, self.refusal_label)
@@ -357,6 +358,7 @@ class NescioClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _images(self, X: Any) -> ImageSet:
         """What :meth:`fit` was given, in another array."""
         check_is_fitted(self)
+        X = stacked(X)
         checked = check_array(X, allow_nd=True, dtype="numeric", estimator=self, input_name="X")
         if checked.ndim == 2:
             validate_data(self, X, reset=False, skip_check_array=True)

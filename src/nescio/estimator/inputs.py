@@ -47,19 +47,27 @@ class Pixels:
     def of(
         X: Array, image_shape: tuple[int, ...] | None, pixel_range: tuple[float, float] | None
     ) -> Pixels:
-        """From the training images ``(N, H, W)``, ``(N, H, W, K)``, or flat ``(N, D)``.
+        """From the training images ``(N, H, W)``, ``(N, H, W, K)``, ``(N, K, H, W)`` or ``(N, D)``.
+
+        Channels come first where they cannot come last.
 
         Raises:
             DataError: They have no such shape.
             UsageError: The shape or the range is none.
         """
         given = X.shape[1:] if image_shape is None else _checked_shape(image_shape)
+        if image_shape is None and len(given) == 3 and given[0] in (1, 3):
+            if given[2] in (1, 3):
+                raise DataError(
+                    f"X {X.shape} may have its channels first or last: say "
+                    f"image_shape={given} where they are last, else move them there"
+                )
+            given = (given[1], given[2], given[0])
         if 0 in given:
             raise DataError(f"Found array with 0 feature(s) (shape={X.shape}); images have pixels")
         if len(given) not in (2, 3) or (len(given) == 3 and given[2] not in (1, 3)):
             raise DataError(
-                f"images must have shape (N, H, W) or (N, H, W, 3), got {X.shape}; "
-                "colours come last"
+                f"images must have shape (N, H, W), (N, H, W, 3) or (N, 3, H, W), got {X.shape}"
             )
         height, width, *channels = given
         pixels = Pixels((height, width, *(channels or [1])), _checked_range(pixel_range))
@@ -79,7 +87,8 @@ class Pixels:
             DataError: They are.
         """
         height, width, channels = self.shape
-        fitting = [(self.features,), self.shape, *([(height, width)] if channels == 1 else [])]
+        fitting = [(self.features,), (channels, height, width), self.shape]
+        fitting += [(height, width)] if channels == 1 else []
         if X.shape[1:] not in fitting:
             shapes = " or ".join(str(("N", *shape)).replace("'", "") for shape in reversed(fitting))
             raise DataError(f"X must have shape {shapes}, by {source}; got {X.shape}")
@@ -91,6 +100,9 @@ class Pixels:
             DataError: Images of another shape than those of the fit, or pixels out of range.
         """
         self.check(X, "what it was fitted to")
+        height, width, channels = self.shape
+        if X.shape[1:] != self.shape and X.shape[1:] == (channels, height, width):
+            X = np.moveaxis(X, 1, -1)
         images = self._to_bytes(X).reshape(len(X), *self.shape).transpose(0, 3, 1, 2)
         return torch.from_numpy(np.array(images, order="C"))
 
@@ -193,6 +205,27 @@ class Unpack(nn.Module):
         high, middle, low = (x * 255.0).round().squeeze(2).unbind(1)
         steps = low.add(middle, alpha=256).add_(high, alpha=65536)
         return (steps - HALF) / HALF * self.scale
+
+
+def stacked(X: Any) -> Any:
+    """A column of arrays (a Series of pandas, an array of objects) as one; all else as it is.
+
+    Raises:
+        DataError: They are of several shapes.
+    """
+    if getattr(getattr(X, "dtype", None), "kind", "") != "O" or np.ndim(X) != 1:
+        return X
+    items = [each.detach().cpu() if isinstance(each, Tensor) else each for each in X]
+    if not items or any(np.ndim(each) == 0 for each in items):
+        return X  # scikit-learn tells what is wrong
+    shapes = {np.shape(each) for each in items}
+    if len(shapes) > 1:
+        told = " and ".join(str(shape) for shape in sorted(shapes, key=str)[:2])
+        raise DataError(
+            f"X holds arrays of {len(shapes)} shapes, such as {told}; bring them to one, or use "
+            "nescio.fit, which takes images of any sizes"
+        )
+    return np.stack([np.asarray(each) for each in items])
 
 
 Input: TypeAlias = Pixels | Features
