@@ -168,7 +168,7 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert not (tmp_path / "no.nescio").exists()
     for command in (
         ["evaluate", str(model), str(folder)],
-        ["calibrate", str(model), str(folder), *target],
+        ["calibrate", str(model), str(folder), *target, "--force"],
     ):
         assert main([*command, "--group-by", "("]) == 2
         assert "regular expression" in capsys.readouterr().err

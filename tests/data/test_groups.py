@@ -222,6 +222,8 @@ def test_extra_images_of_held_out_groups_are_left_out() -> None:
     assert len(new) == 4
     assert len(joined.train) == len(splits.train) + 4
     assert "2 of 6 images are of groups that are held out of training" in told.notes[0]
+    joined, new = join_extra(splits, replace(extra, groups=None), told)
+    assert count_groups(joined.train) == count_groups(splits.train) + 6
     named = replace(extra, names=("a/x1.png", "b", "c", "d", "e", "x1"), groups=None)
     found = group_extra(named, "", Grouping("x1"), told).groups
     assert found is not None

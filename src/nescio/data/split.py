@@ -200,10 +200,11 @@ def join_extra(
     return replace(splits, train=joined), new
 
 
-def _join_groups(first: ImageSet, second: ImageSet) -> Tensor | None:
-    if first.groups is None or second.groups is None:
+def _join_groups(train: ImageSet, new: ImageSet) -> Tensor | None:
+    """Those of both; extra images of which none are known are each a group of their own."""
+    if train.groups is None:
         return None
-    return torch.cat([first.groups, second.groups])
+    return torch.cat([train.groups, new.hashes() if new.groups is None else new.groups])
 
 
 def _check_labels(train: ImageSet, extra: ImageSet, known: Tensor) -> None:
