@@ -130,9 +130,9 @@ def prepare(asked: Asked, reporter: Reporter) -> Ready:
     _tell_parts(dataset, splits, recipe.calibration, asked.split_file, reporter)
     if asked.write_split_to is not None:
         write_split(asked.write_split_to, dataset, splits)
-    require_pictures(splits.train)
     tell_groups(dataset.name, splits, reporter)
     tell_duplicates(dataset.name, splits, reporter)
+    require_pictures(splits.train)
     tell_near_copies(dataset.name, splits, asked.seed, reporter)
     tell_imbalance(splits.train, recipe.balance, reporter)
     splits, joined = _with_extra(splits, asked, dataset.root, reporter)
