@@ -73,7 +73,7 @@ def _network(card: ModelCard, study: Study) -> str:
 
 def _promised(rule: StudiedRule) -> str:
     what = f"What is said of {'errors and ' if rule.record.get('max_risk') else ''}refusals above "
-    if rule.record["calibrated_on"].get("grouped"):
+    if rule.record.get("calibrated_on", {}).get("grouped"):
         return what + (
             "holds for an image of a new group, each group counting alike, where new groups are "
             "exchangeable with the calibration groups, and for nothing else."
