@@ -29,7 +29,6 @@ def archive(made: str) -> bytes:
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC", "heif-convert"),
         (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heic", "HEIC", "convert"),
-        (b"\0\0\0\x1cftypavif", "AVIF", "damaged"),
         (b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2", "a video", "ffmpeg"),
         (b"\0\0\0\x14ftypqt  ", "a video", "ffmpeg"),
         (b"\x1a\x45\xdf\xa3\x01", "a video", "ffmpeg"),
@@ -85,3 +84,7 @@ def test_no_beginning_is_too_odd() -> None:
             assert kind_of(bytes(rng.integers(32, 127, length, np.uint8))).what
     assert kind_of(b"\xe2") is not kind_of(b"\xff")
     assert (kind_of(b""), kind_of(b"\0"), kind_of(b"\x80\x81")) == (EMPTY, ZEROS, UNKNOWN)
+
+
+def test_avif_is_an_image() -> None:
+    assert is_image(b"\0\0\0\x1cftypavif")
