@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Condition
 from typing import BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -132,8 +133,9 @@ def decode_one(
         budget.hold(bytes_of(opened, decoding)),
     ):
         decoded = finish(opened, decoding)
-        pixels = torch.tensor(to_channels(decoded.pixels, preprocessing.channels))
-        image = adapt(pixels.permute(2, 0, 1)[None].contiguous(), preprocessing)[0]
+        pixels = to_channels(decoded.pixels, preprocessing.channels)
+        planes = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
+        image = adapt(planes[None], preprocessing)[0]
     if not (decoded.outside or decoded.emptied):
         return Adapted(image)
     outside, emptied = int(decoded.outside), int(decoded.emptied)

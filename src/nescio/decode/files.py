@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +27,9 @@ from nescio.errors import OutOfMemoryError, UnreadableImage
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *(("AVIF",) if HAS_AVIF else ()))
 """What is decoded; AVIF where Pillow was built with it. Its first bytes decide what a file is."""
+
+SMALL = 2**18
+"""Bytes; shorter files are read at once."""
 
 PNM = tuple(b"P%d" % kind for kind in range(1, 7))
 
@@ -174,8 +178,13 @@ def open_image(
 @contextmanager
 def _file(source: Path | BinaryIO) -> Iterator[BinaryIO]:
     if isinstance(source, Path):
-        with source.open("rb") as file:
-            yield file
+        with source.open("rb", buffering=0) as raw:
+            start = raw.read(SMALL)
+            if len(start) < SMALL:
+                yield BytesIO(start)
+            else:
+                raw.seek(0)
+                yield BufferedReader(raw)
     else:
         yield source
 

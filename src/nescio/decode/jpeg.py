@@ -14,11 +14,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from typing import BinaryIO
 
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
 from nescio.decode.exif import orientation_of
 from nescio.decode.raster import Band, Facts, bands_of
@@ -40,6 +38,9 @@ ALONE = (0x01, *range(0xD0, 0xD8))
 """Markers without a segment."""
 
 APP0, APP1, APP14, APP15, COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+
+MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}
+"""Pillow's, by the number of components; inks are stored inverted, as Adobe does."""
 
 MOST_JUNK = 2**16
 """Bytes between segments that are passed over."""
@@ -155,7 +156,13 @@ class Jpeg:
         if end is None:
             self._check_whole(data, (self.first, *scans))
         data = self.head + (data if end is None else data[:end]) + END
-        yield from bands_of(_decoded(data, factor))
+        yield from bands_of(self._decoded(data, factor))
+
+    def _decoded(self, content: bytes, factor: int) -> Image.Image:
+        """Grey, RGB or CMYK, reduced."""
+        size = -(-self.facts.width // factor), -(-self.facts.height // factor)
+        mode, raw = MODES[len(self.components)]
+        return Image.frombytes(mode, size, content, "jpeg", raw, "", factor, 0)
 
     def _check_whole(self, data: bytes, scans: tuple[Scan, ...]) -> None:
         """See that nothing but the mark of the end is missing.
@@ -169,7 +176,7 @@ class Jpeg:
         if not _are_all(scans, self.components, progressive=self.progressive):
             raise UnreadableImage("it is cut off: scans are missing")
         tails = (END, JUNK + END)
-        seen = {zlib.crc32(_decoded(self.head + data + tail, 1).tobytes()) for tail in tails}
+        seen = {zlib.crc32(self._decoded(self.head + data + tail, 1).tobytes()) for tail in tails}
         if len(seen) > 1:
             raise UnreadableImage("it is cut off: scan lines are missing")
 
@@ -268,12 +275,3 @@ def _are_all(scans: tuple[Scan, ...], components: tuple[int, ...], *, progressiv
             if scan.low == 0 and component in missing:
                 missing[component] -= set(range(scan.first, scan.last + 1))
     return not any(missing.values())
-
-
-def _decoded(content: bytes, factor: int) -> Image.Image:
-    """Grey, RGB or CMYK, reduced."""
-    image = JpegImageFile(BytesIO(content))
-    if factor > 1:
-        image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
-    image.load()
-    return image

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO
 
 import numpy as np
@@ -113,7 +114,7 @@ class Png:
         """It does not."""
         return False
 
-    @property
+    @cached_property
     def facts(self) -> Facts:
         """What its beginning tells."""
         head = self.header

@@ -192,9 +192,9 @@ def _as_grey(pixels: Pixels) -> Pixels:
     """What has no colour in it, without colour."""
     if pixels.ndim == 2:
         return pixels
-    for part in (pixels[:: len(pixels) // 64 + 1], pixels):  # most colour shows at once
-        first = part[..., 0]
-        if not (np.array_equal(first, part[..., 1]) and np.array_equal(first, part[..., 2])):
+    steps = [side // 16 + 1 for side in pixels.shape[:2]]
+    for part in (pixels[:: steps[0], :: steps[1]], pixels):  # most colour shows at once
+        if not (part[..., :1] == part[..., 1:]).all():
             return pixels
     return np.ascontiguousarray(pixels[..., 0])
 
