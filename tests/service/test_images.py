@@ -108,6 +108,7 @@ MODES = {
     "GIF": ("L", "P", "RGB"),
     "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "F", "I;16", "YCbCr", "LAB"),
     "PPM": ("1", "L", "RGB"),
+    "AVIF": ("L", "RGB", "RGBA"),
 }
 
 
