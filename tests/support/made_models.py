@@ -16,14 +16,9 @@ SCALE = 0.03
 
 
 def made_classifier(data: Dataset, *, samples: int = 20) -> nescio.Classifier:
-    """An ``mlp`` of stripes, made instead of trained, then calibrated as any other is.
-
-    In float32 on every processor: in bfloat16, which ``auto`` takes where there are matrix units,
-    batches of another size round otherwise in the third digit.
-    """
-    options = {"max_refusal": 0.05, "samples": samples, "precision": "float32"}
+    """An ``mlp`` of stripes, made instead of trained, then calibrated as any other is."""
     with patch("nescio.training.fitting.fit_posterior", _made_fit):
-        return nescio.fit("mlp", data, recipe=QUICK, **options)
+        return nescio.fit("mlp", data, recipe=QUICK, max_refusal=0.05, samples=samples)
 
 
 def _made_fit(job: Job) -> Fit:
