@@ -10,6 +10,7 @@ from tests_support import QUICK, small_network, stripes, write_folder
 from torch import Tensor, nn
 
 import nescio
+import nescio.training.fitting
 from nescio.classifier import Promises, calibrate_classifier, describe_model, familiar_set
 from nescio.cli import main
 from nescio.data import Dataset, ImageSet, parse_shift
@@ -20,6 +21,7 @@ from nescio.errors import (
     CalibrationInterrupt,
     UsageError,
 )
+from nescio.inference import Checkpoints, Fit, Job
 
 ONCE = replace(QUICK, epochs=1)
 
@@ -216,3 +218,24 @@ def test_nothing_need_be_left_out_for_a_test() -> None:
     for share in (1.0, -0.1):
         with pytest.raises(UsageError, match="left out for test must be at least 0 and below 1"):
             nescio.fit(small_network(), stripes(60, 0), recipe=ONCE, test=share)
+
+
+def test_whoever_resumes_computes_with_as_many_threads(
+    tmp_path: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves, used = tmp_path / "saves", list[int]()
+    computed = nescio.training.fitting.fit_posterior
+
+    def watched(job: Job) -> Fit:
+        used.append(torch.get_num_threads())
+        return computed(job)
+
+    monkeypatch.setattr("nescio.training.fitting.fit_posterior", watched)
+    monkeypatch.setattr("nescio.threads.ThreadTuner.fastest", lambda _: 2)
+    first = nescio.fit(small_network(), data, recipe=ONCE, samples=2, checkpoint=saves)
+    # Asked again, the machine would say something else.
+    monkeypatch.setattr("nescio.threads.ThreadTuner.fastest", lambda _: 1)
+    again = nescio.fit(small_network(), data, recipe=ONCE, samples=2, checkpoint=saves, resume=True)
+    assert used == [2, 2]
+    assert Checkpoints(saves, resume=True).recorded("number of threads") == "2"
+    assert all(torch.equal(again.guide.loc[n], value) for n, value in first.guide.loc.items())
