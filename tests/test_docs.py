@@ -58,10 +58,13 @@ HEAVY = {
     *("faq.md", "first-ten-minutes.md"),
     *(
         f"how-to/{name}.md"
-        for name in ("images", "network", "plot", "promise", "scikit-learn", "train-long")
+        for name in (
+            *("backbone", "images", "network", "plot", "promise", "reports", "reproduce"),
+            *("scikit-learn", "score-many", "strictness", "train-long"),
+        )
     ),
 }
-"""Pages that take several seconds even without the blocks that are marked slow."""
+"""Pages that take more than a second even without the blocks that are marked slow."""
 LONG = [page for page in RUNNING if page in HEAVY or any(b.mark == "slow" for b in blocks_of(page))]
 
 

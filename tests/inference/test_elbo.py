@@ -79,6 +79,7 @@ def test_kl_of_normal_and_laplace_by_quadrature() -> None:
     assert float(elbo.kl.detach()) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_sampled_kl_agrees_in_expectation() -> None:
     model = BayesianNetwork(nn.Linear(3, 2), NormalPrior(1.0), Categorical(), 1)
     guide = MeanField.around({"weight": torch.randn(2, 3), "bias": torch.randn(2)}, 0.5)

@@ -209,7 +209,8 @@ def test_a_bias_that_is_not_random_stays_as_it_is() -> None:
     torch.testing.assert_close(output, layer.bias.expand(4, 3), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("estimator", ["local", pytest.param("flipout", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", ["local", "flipout"])
 def test_other_layers_keep_sampled_weights(estimator: Estimator) -> None:
     network = seeded(Attention)
     random = random_parameters(network)

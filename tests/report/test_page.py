@@ -283,6 +283,7 @@ def test_large_images_are_made_small() -> None:
     assert len(html) < 100 * 30_000
 
 
+@pytest.mark.slow
 @given(
     names=st.lists(
         st.one_of(st.sampled_from(NASTY), st.text(max_size=40)),

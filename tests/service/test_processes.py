@@ -92,7 +92,7 @@ def test_a_bad_file_on_hangup_keeps_the_old_model(start: Start, model: Path, wor
     assert "Traceback" not in server.log()
 
 
-@pytest.mark.parametrize("workers", [ALONE, 2])
+@pytest.mark.parametrize("workers", [ALONE, TWO])
 def test_the_end_under_load_answers_what_was_asked(start: Start, workers: int) -> None:
     server = start(workers=workers)
     with load(server.where(), 8, "/v1/predict?seconds=0.05") as clients:
