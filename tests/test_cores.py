@@ -63,15 +63,27 @@ def test_another_system_has_no_quota(tmp_path: Path) -> None:
     assert available_cores(tmp_path) == 3
 
 
-def test_the_command_line_lets_threads_sleep_before_pytorch_is_loaded() -> None:
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, ["PASSIVE", "100000", "False"]),
+        ({"GOMP_SPINCOUNT": "7"}, ["PASSIVE", "7", "False"]),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE", "None", "False"]),
+    ],
+)
+def test_the_command_line_lets_threads_sleep_before_pytorch_is_loaded(
+    given: dict[str, str], told: list[str]
+) -> None:
     code = (
         "import os, sys; import nescio.cli.app as app; app.main = lambda _: 0\n"
         "try: app.run()\n"
         "except SystemExit: pass\n"
-        "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+        "print(os.environ['OMP_WAIT_POLICY'], os.environ.get('GOMP_SPINCOUNT'),\n"
+        "      'torch' in sys.modules)"
     )
-    own = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    told = subprocess.run(
+    ours = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    own = {name: value for name, value in os.environ.items() if name not in ours} | given
+    run = subprocess.run(
         [sys.executable, "-c", code], env=own, capture_output=True, text=True, check=True
     )
-    assert told.stdout.split() == ["PASSIVE", "False"]
+    assert run.stdout.split() == told
