@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from nescio.decode import DEFAULT, Decoding, decode_image, look_at_image
+from nescio.decode.png import PASSES, Png
+from nescio.decode.raster import AT_ONCE, FACTOR
 from nescio.errors import UnreadableImage
 
 CORNERS = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
@@ -195,3 +197,33 @@ def test_formats_that_are_not_asked_for(tmp_path: Path) -> None:
     Image.fromarray(CORNERS).save(tmp_path / "a.png", "TGA")
     with pytest.raises(UnreadableImage, match="not an image"):
         decode_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_large_png_comes_in_bands_that_are_small(interlaced: bool) -> None:
+    """Other threads wait for each: some steps of Pillow hold Python's lock."""
+    side = 1200
+    values = np.arange(side * side, dtype=np.uint32).astype(np.uint8).reshape(side, side)
+    file = io.BytesIO(png_file(values, interlaced=interlaced))
+    bands = [band.values for band in Png.open(file).bands(1)]
+    assert len(bands) > 1
+    assert all(band.size <= AT_ONCE for band in bands)
+    assert all(len(band) % FACTOR == 0 for band in bands[:-1])
+    assert (np.concatenate(bands) == values).all()
+
+
+def png_file(values: np.ndarray, *, interlaced: bool) -> bytes:
+    """Grey pixels ``(H, W)`` uint8, without filters."""
+    passes = PASSES if interlaced else ((0, 1, 0, 1),)
+    parts = [values[top::down, left::right] for top, down, left, right in passes]
+    lines = b"".join(b"\0" + row.tobytes() for part in parts for row in part if row.size)
+    height, width = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, interlaced)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines, 1)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )

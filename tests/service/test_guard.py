@@ -321,14 +321,14 @@ FILE_LARGE = png([[0] * 2000] * 1100)
 def app_with_slow_large(models: Models, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     from nescio.service import images
 
-    decode = images.decode_image
+    decode = images.decode_opened
 
     def slowly(source: Any, *arguments: Any, **how: Any) -> Any:
         if len(source.getbuffer()) == len(FILE_LARGE):
             time.sleep(2.0)
         return decode(source, *arguments, **how)
 
-    monkeypatch.setattr(images, "decode_image", slowly)
+    monkeypatch.setattr(images, "decode_opened", slowly)
     return create_app(models)
 
 

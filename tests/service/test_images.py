@@ -7,10 +7,12 @@ import math
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from asking import png
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -18,8 +20,8 @@ from hypothesis.extra import numpy as st_numpy
 from PIL import Image
 from torch import Tensor
 
-from nescio.data import Preprocessing
-from nescio.decode import FORMATS
+from nescio.data import Preprocessing, read_images
+from nescio.decode import FORMATS, Decoding
 from nescio.errors import DataError, UsageError
 from nescio.service.bodies import read_json
 from nescio.service.images import (
@@ -280,6 +282,26 @@ def test_what_was_sent_is_what_is_read(pixels: np.ndarray[Any, Any]) -> None:
     for image in read_found(found, whole):
         assert isinstance(image, Tensor)
         assert (image[0].numpy() == wanted).all()
+
+
+def test_files_are_read_as_predict_reads_them(tmp_path: Path) -> None:
+    """Deep and transparent ones too, and those so large that they are reduced in bands."""
+    rng = np.random.default_rng(0)
+    low = rng.integers(0, 256, (9, 8, 4), np.uint8)
+    large = np.asarray(Image.fromarray(low, "RGBA").resize((2100, 2200)))
+    made = {"small.png": png(low), "large.png": png(large), "grey.png": png(large[..., 0])}
+    made |= {"large.jpg": png(large[..., :3], "JPEG")}
+    for name, content in made.items():
+        (tmp_path / name).write_bytes(content)
+    files = [tmp_path / name for name in made]
+    found = look_at([Given("", content) for content in made.values()], Limits())
+    for reduced in (None, (12, 12)):
+        for channels in (1, 3):
+            taken = Preprocessing(channels, 6, 6, decoding=Decoding(reduce_to=reduced))
+            wanted = read_images(files, taken).images
+            read = [one for one in read_found(found, taken) if isinstance(one, Tensor)]
+            assert len(read) == len(files)
+            assert (torch.cat(read) == wanted[:]).all()
 
 
 def test_long_texts_among_numbers_take_no_memory() -> None:

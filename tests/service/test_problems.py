@@ -296,7 +296,7 @@ def test_too_many_pixels_are_not_decoded(
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("it was decoded")
 
-    monkeypatch.setattr("nescio.service.images.decode_image", fail)
+    monkeypatch.setattr("nescio.service.images.decode_opened", fail)
     bomb = png(np.zeros((200, 200)))
     several = [("f", (str(i), png(np.zeros((100, 90))))) for i in range(4)]
     numbers = {"images": [{"pixels": [[0] * 130] * 130}]}
@@ -346,13 +346,13 @@ def test_no_image_is_decoded_in_the_thread_of_all_clients(
 ) -> None:
     from nescio.service import images
 
-    decode, threads = images.decode_image, set()
+    decode, threads = images.decode_opened, set()
 
     def watched(*arguments: Any, **how: Any) -> Any:
         threads.add(threading.get_ident())
         return decode(*arguments, **how)
 
-    monkeypatch.setattr(images, "decode_image", watched)
+    monkeypatch.setattr(images, "decode_opened", watched)
     app = create_app(models_of(classifier))
 
     async def ask() -> int:

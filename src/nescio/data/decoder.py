@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nescio.data.images import Preprocessing
 from nescio.data.preprocess import adapt
-from nescio.decode import bytes_of, finish, name_of, open_image, to_channels
+from nescio.decode import Opened, bytes_of, finish, name_of, open_image, to_channels
 from nescio.progress import Reporter
 
 MOST_BYTES = 2**28
@@ -132,10 +132,15 @@ def decode_one(
         open_image(source, name, decoding=decoding) as opened,
         budget.hold(bytes_of(opened, decoding)),
     ):
-        decoded = finish(opened, decoding)
-        pixels = to_channels(decoded.pixels, preprocessing.channels)
-        planes = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
-        image = adapt(planes[None], preprocessing)[0]
+        return decode_opened(opened, name, preprocessing)
+
+
+def decode_opened(opened: Opened, name: str, preprocessing: Preprocessing) -> Adapted:
+    """What :func:`decode_one` gives, of a file that is open: within :func:`open_image`."""
+    decoded = finish(opened, preprocessing.decoding)
+    pixels = to_channels(decoded.pixels, preprocessing.channels)
+    planes = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
+    image = adapt(planes[None], preprocessing)[0]
     if not (decoded.outside or decoded.emptied):
         return Adapted(image)
     outside, emptied = int(decoded.outside), int(decoded.emptied)

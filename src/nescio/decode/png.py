@@ -166,8 +166,8 @@ class Png:
             UnreadableImage: Scan lines are damaged or missing.
         """
         lines = _Inflated(self.file, self.data)
-        for values in self._woven(lines) if self.header.interlaced else self._in_turn(lines):
-            yield self._band(values)
+        for samples in self._woven(lines) if self.header.interlaced else self._in_turn(lines):
+            yield self._band(samples)
 
     def _in_turn(self, lines: _Inflated) -> Iterator[Samples]:
         """The samples ``(h, W, C)`` of each band."""
@@ -181,7 +181,7 @@ class Png:
             yield self._unpacked(raw[1:] if top else raw, head.width)
 
     def _woven(self, lines: _Inflated) -> Iterator[Samples]:
-        """The samples ``(H, W, C)``, put together from seven passes."""
+        """Likewise, of an image that is put together from seven passes."""
         head = self.header
         depth = np.uint16 if head.bits == 16 else np.uint8
         whole = np.empty((head.height, head.width, CHANNELS[head.kind]), depth)
@@ -190,7 +190,8 @@ class Png:
             if part.size:
                 scanned = lines.read(len(part) * head.line(part.shape[1]))
                 part[...] = self._unpacked(self._unfiltered(scanned, part.shape[1]), part.shape[1])
-        yield whole
+        rows = rows_of(head.width)
+        yield from (whole[top : top + rows] for top in range(0, head.height, rows))
 
     def _unfiltered(self, scanned: bytes, width: int) -> Pixels:
         """Bytes ``(h, B)`` of scan lines without filters; Pillow undoes them."""

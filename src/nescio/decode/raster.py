@@ -19,8 +19,9 @@ FACTOR = 8
 """The most by which an image is reduced while it is decoded; bands are as many rows, or several
 times as many."""
 
-AT_ONCE = 2**22
-"""Pixels of a band, so that what is computed of it stays small."""
+AT_ONCE = 2**20
+"""Pixels of a band, so that what is computed of it stays small, and other threads get their turn:
+some steps of Pillow hold Python's lock."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from nescio.decode.decoding import Decoding, ValueRange
-from nescio.decode.raster import FACTOR, Band, Facts, Opened, Pixels, Samples
+from nescio.decode.raster import FACTOR, Band, Facts, Opened, Pixels, Samples, rows_of
 from nescio.errors import UnreadableImage
 
 LARGE = 2**22
@@ -137,7 +137,14 @@ def to_channels(pixels: Pixels, channels: int) -> Pixels:
     """
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], channels, -1)
-    return pixels if channels == 3 else np.round(_luma(pixels)).astype(np.uint8)[..., None]
+    if channels == 3:
+        return pixels
+    grey = np.empty((*pixels.shape[:2], 1), np.uint8)
+    rows = rows_of(pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        part = slice(top, top + rows)
+        grey[part, :, 0] = np.round(_luma(pixels[part]))
+    return grey
 
 
 def _luma(pixels: Samples) -> Samples:

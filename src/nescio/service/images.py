@@ -8,7 +8,7 @@ import time
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain
 from typing import Any
@@ -18,7 +18,8 @@ import numpy as np
 from torch import Tensor
 
 from nescio.data import Preprocessing, adapt, as_images
-from nescio.decode import FORMATS, MOST_PIXELS, Decoding, decode_image, look_at_image
+from nescio.data.decoder import decode_opened
+from nescio.decode import FORMATS, MOST_PIXELS, Decoding, look_at_image, open_image
 from nescio.decode.foreign import PREFIX, kind_of
 from nescio.errors import DataError, UnreadableImage, UsageError
 from nescio.service.limits import Limits
@@ -140,14 +141,7 @@ def read_found(
         if time.monotonic() > deadline:
             raise Problem(504, "reading the images took too long; send fewer or smaller ones")
         try:
-            content = one.content
-            if isinstance(content, bytes):
-                content = _decode(content, formats, preprocessing.decoding)
-            read.append(
-                content
-                if isinstance(content, str)
-                else adapt(as_images(content[None]), preprocessing)
-            )
+            read.append(_read(one.content, preprocessing, formats))
         except UnreadableImage as error:
             read.append(str(error))
     return read
@@ -170,12 +164,25 @@ def _look(one: Given, formats: tuple[str, ...]) -> Found:
     return Found(content, seen.height * seen.width)
 
 
-def _decode(
-    content: bytes, formats: tuple[str, ...], decoding: Decoding
-) -> np.ndarray[Any, np.dtype[Any]]:
-    with _explained(content, formats):
-        looked_at = replace(decoding, max_pixels=ANY_SIZE.max_pixels)
-        return decode_image(BytesIO(content), formats=formats, decoding=looked_at)
+def _read(
+    content: bytes | np.ndarray[Any, np.dtype[Any]] | str,
+    preprocessing: Preprocessing,
+    formats: tuple[str, ...],
+) -> Tensor | str:
+    """As ``predict`` reads the same file; of a large one little more is held than the model needs.
+
+    Raises:
+        UnreadableImage: It cannot be decoded.
+    """
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, bytes):
+        return adapt(as_images(content[None]), preprocessing)
+    with (
+        _explained(content, formats),
+        open_image(BytesIO(content), formats=formats, decoding=ANY_SIZE) as opened,
+    ):
+        return decode_opened(opened, "", preprocessing).image[None]
 
 
 @contextmanager
