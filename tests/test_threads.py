@@ -46,7 +46,9 @@ class Machine:
         self.work()
 
     def tuner(self, every: float = EVERY) -> ThreadTuner:
-        return ThreadTuner(self.trial, CPU, every=every, clock=lambda: self.now, pool=self, cores=4)
+        return ThreadTuner(
+            lambda: self.trial, CPU, every=every, clock=lambda: self.now, pool=self, cores=4
+        )
 
     def run(self, tuner: ThreadTuner, steps: int, *, long: bool = True) -> list[int]:
         """So many steps of work; the number of threads of each."""
@@ -148,9 +150,9 @@ def test_where_the_number_is_settled_nothing_is_tried(
     if why == "the environment":
         monkeypatch.setenv("OMP_NUM_THREADS", "4")
     if why == "another device":
-        tuner = ThreadTuner(machine.trial, torch.device("meta"), pool=machine, cores=4)
+        tuner = ThreadTuner(lambda: machine.trial, torch.device("meta"), pool=machine, cores=4)
     if why == "one core":
-        tuner = ThreadTuner(machine.trial, CPU, pool=machine, cores=1)
+        tuner = ThreadTuner(lambda: machine.trial, CPU, pool=machine, cores=1)
     if why == "fixed":
         with fixed_threads(torch.get_num_threads()):
             assert set(machine.run(tuner, 20)) == {4}
@@ -177,7 +179,7 @@ def test_a_fixed_number_is_given_back() -> None:
 def test_a_trial_leaves_random_numbers_as_they_are() -> None:
     machine = Machine({1: 0.1, 2: 0.1, 4: 0.1})
     tuner = ThreadTuner(
-        lambda: (torch.rand(3), machine.work()),
+        lambda: lambda: (torch.rand(3), machine.work()),
         CPU,
         clock=lambda: machine.now,
         pool=machine,

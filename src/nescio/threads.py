@@ -100,7 +100,8 @@ class ThreadTuner:
     threads there are to be, and on other devices than processors, it changes nothing.
 
     Args:
-        trial: A little of the work, without effect; timed over and over.
+        prepare: Makes a trial: a little of the work, without effect, to be timed over and over.
+            Called for each look, so that nothing is held between.
         device: Where the work is done.
         every: Seconds between two trials, at least.
         clock: Gives seconds.
@@ -110,7 +111,7 @@ class ThreadTuner:
 
     def __init__(
         self,
-        trial: Callable[[], object],
+        prepare: Callable[[], Callable[[], object]],
         device: torch.device,
         *,
         every: float = EVERY,
@@ -118,7 +119,7 @@ class ThreadTuner:
         pool: Pool = TORCH,
         cores: int | None = None,
     ) -> None:
-        self._trial, self._every, self._clock, self._pool = trial, every, clock, pool
+        self._prepare, self._every, self._clock, self._pool = prepare, every, clock, pool
         self._on_cpu, self._cores = device.type == "cpu", cores
         self._most = 1
         self._threads: int | None = None
@@ -189,13 +190,14 @@ class ThreadTuner:
         numbers = candidates(self._most)
         seconds, runs = dict.fromkeys(numbers, 0.0), dict.fromkeys(numbers, 0)
         with torch.random.fork_rng(devices=[]):
+            trial = self._prepare()
             for _ in range(ROUNDS):
                 for number in numbers:
                     self._pool.set(number)
-                    self._trial()  # the first one starts threads, and fills caches
+                    trial()  # the first one starts threads, and fills caches
                     start, spent = self._clock(), 0.0
                     while spent < WINDOW:
-                        self._trial()
+                        trial()
                         runs[number] += 1
                         spent = self._clock() - start
                     seconds[number] += spent

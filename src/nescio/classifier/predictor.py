@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -159,13 +160,18 @@ class Predictor:
 
         return self._tuner.stream(decided, reporter, long=len(images) >= MANY)
 
-    def _trial(self) -> None:
+    def _trial(self) -> Callable[[], object]:
         """A few images, to time how many threads pay."""
-        few = _example(self.classifier.preprocessing.shape, TRIED)
-        few = few[: max(1, TRIED_NUMBERS // few[0].numel())]
-        self._networks.features(few)
-        if self.classifier.familiarity is not None and self.classifier.rule.needs_evidence:
-            self.evidence(few)
+        shape, rule = self.classifier.preprocessing.shape, self.classifier.rule
+        few = _example(shape, max(1, min(TRIED, TRIED_NUMBERS // math.prod(shape))))
+        judges = self.classifier.familiarity is not None and rule.needs_evidence
+
+        def trial() -> None:
+            self._networks.features(few)
+            if judges:
+                self.evidence(few)
+
+        return trial
 
 
 def settled_after(rule: Rule, probabilities: Tensor, evidence: Tensor | None) -> list[int]:

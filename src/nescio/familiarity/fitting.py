@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -82,14 +82,10 @@ def fit_familiarity(
     keeps = len(train) < FEW or (len(train) <= MOST_IMAGES and little)
     total = sum(map(len, own_batches(train, torch.arange(len(train)), ranks)))
     total += 0 if keeps else 2 * sum(map(len, own_batches(train, some, ranks)))
-    tried = train.images[: images_at_once(train.images, TRIED)]
-
-    def trial() -> object:
-        features = reader(channels_last(to_float(tried.to(device))))
-        return [own.T @ own for own in features]
-
     with (
-        ThreadTuner(trial, device).tuned(reporter, long=total >= MANY) as ticking,
+        ThreadTuner(lambda: _trial(train, reader, device), device).tuned(
+            reporter, long=total >= MANY
+        ) as ticking,
         ticking.task("getting to know the training images", total, "images") as task,
     ):
         known = _Known(train, like, task, ranks, keeps=keeps)
@@ -114,6 +110,13 @@ def _found_stages(network: nn.Module, few: Tensor, reporter: Reporter) -> tuple[
             "no layer with weights was seen to run between them, once for each image"
         )
     return names
+
+
+def _trial(train: ImageSet, reader: StageReader, device: torch.device) -> Callable[[], object]:
+    """A few images read, to time how many threads pay."""
+    some = train.images[: images_at_once(train.images, TRIED)]
+    x = channels_last(to_float(some.to(device)))
+    return lambda: [own.T @ own for own in reader(x)]
 
 
 class _Known:

@@ -117,7 +117,7 @@ def freeze_trunk(job: Job) -> Frozen:
         trunk, head = _parts(whole, recipe.random, few)
     with (
         _explained(),
-        ThreadTuner(_trial(trunk, job), job.device).tuned(
+        ThreadTuner(lambda: _trial(trunk, job), job.device).tuned(
             job.reporter, long=total >= MANY
         ) as reporter,
         reporter.task("computing features", total, "images") as task,
@@ -147,11 +147,12 @@ def _explained() -> AbstractContextManager[None]:
 def _trial(trunk: nn.Module, job: Job) -> Callable[[], object]:
     """A few images through the trunk, to time how many threads pay."""
     few = job.train.images[: images_at_once(job.train.images, TRIED)]
+    x = to_float(few.to(job.device))
 
     @torch.no_grad()
     def trial() -> None:
         with lowered(job.device, job.precision):
-            trunk(to_float(few.to(job.device)))
+            trunk(x)
 
     return trial
 

@@ -122,7 +122,7 @@ def _walk(job: Job, head: Head, kept: int) -> Tensor:
         return torch.autograd.grad(energy(at), at)
 
     with (
-        ThreadTuner(trial, job.device).tuned(job.reporter) as reporter,
+        ThreadTuner(lambda: trial, job.device).tuned(job.reporter) as reporter,
         reporter.task("sampling", CHAINS * (warmup + kept), "steps") as task,
     ):
         for chain in range(CHAINS):

@@ -85,7 +85,7 @@ def _collect(job: Job, head: Head, count: int) -> list[dict[str, Tensor]]:
     done = path.resume()
     steps = (count * every - done) * recipe.steps_per_epoch(len(job.train))
     with (
-        ThreadTuner(path.trial, job.device).tuned(job.reporter) as reporter,
+        ThreadTuner(lambda: path.gradient, job.device).tuned(job.reporter) as reporter,
         reporter.task("collecting snapshots", steps, "steps") as task,
     ):
         for number in range(done + 1, count * every + 1):
@@ -129,8 +129,8 @@ class _Path:
                 f"{job.recipe.learning_rate:g})"
             )
 
-    def trial(self) -> object:
-        """The gradient on one batch, which changes nothing."""
+    def gradient(self) -> object:
+        """On one batch, which changes nothing: to time how many threads pay."""
         images = to_float(self.images[: self.job.recipe.batch_size].to(self.job.device))
         labels = self.labels[: len(images)].to(self.job.device)
         loss = _log_joint(self.job, self.head, self.weights, images, labels)

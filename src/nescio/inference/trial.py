@@ -21,23 +21,12 @@ def step_tuner(job: Job, network: nn.Module | None = None) -> ThreadTuner:
 
     Args:
         job: Its images, recipe and device.
-        network: As it is trained; ``None`` for the job's own. It is copied.
+        network: As it is trained; ``None`` for the job's own. It is copied for each look.
     """
-    return ThreadTuner(_trial(job, network or job.network), job.device)
+    return ThreadTuner(lambda: _trial(job, network or job.network), job.device)
 
 
 def _trial(job: Job, network: nn.Module) -> Callable[[], object]:
-    prepared: list[Callable[[], object]] = []
-
-    def trial() -> object:
-        if not prepared:  # not before it is asked for: mostly it is not
-            prepared.append(_step(job, network))
-        return prepared[0]()
-
-    return trial
-
-
-def _step(job: Job, network: nn.Module) -> Callable[[], object]:
     """Augmentation, forward and backward through a copy of the network, on one batch."""
     own = train_mode(lay_out(copy.deepcopy(network).float().to(job.device)))
     batch = to_float(job.train.images[: job.recipe.batch_size].to(job.device))
@@ -45,11 +34,11 @@ def _step(job: Job, network: nn.Module) -> Callable[[], object]:
     draws = generator(job.seed, Stream.AUGMENT)
     learns = any(parameter.requires_grad for parameter in own.parameters())
 
-    def step() -> None:
+    def trial() -> None:
         with torch.set_grad_enabled(learns), lowered(job.device, job.precision):
             output = own(vary(batch, draws))
         if learns:
             own.zero_grad()
             output.float().square().mean().backward()
 
-    return step
+    return trial
