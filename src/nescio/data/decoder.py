@@ -130,7 +130,7 @@ def decode_one(
     decoding = preprocessing.decoding
     with (
         open_image(source, name, decoding=decoding) as opened,
-        budget.hold(bytes_of(opened, decoding)),
+        budget.hold(bytes_of(opened.facts, decoding)),
     ):
         return decode_opened(opened, name, preprocessing)
 

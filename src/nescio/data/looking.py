@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from nescio.data.decoder import Budget
 from nescio.data.encoded import DECODERS, WINDOW, Encoded, mend
 from nescio.data.images import Preprocessing
 from nescio.data.ranges import find_decoding
 from nescio.data.reading import Reading
-from nescio.decode import Look, Measure, look_at_image, measure_image
+from nescio.decode import Look, Measure, bytes_of, look_at_image, measure, open_image
 from nescio.errors import UnreadableImage
 from nescio.progress import SILENT, Reporter
 
@@ -62,13 +63,18 @@ def _measure(
     encoded: Encoded, places: Sequence[int], reading: Reading, reporter: Reporter
 ) -> list[Measure]:
     """The values of some images, but those that may be skipped."""
-    names, measures = encoded.names, list[Measure]()
+    names, measures, decoding = encoded.names, list[Measure](), reading.decoding
+    budget = Budget()
     if not places:
         return measures
 
-    def measure(index: int) -> Measure | UnreadableImage:
+    def measured(index: int) -> Measure | UnreadableImage:
         try:
-            return measure_image(encoded.open(index), names[index], reading.decoding)
+            with (
+                open_image(encoded.open(index), names[index], decoding=decoding) as opened,
+                budget.hold(bytes_of(opened.facts, decoding)),
+            ):
+                return measure(opened)
         except UnreadableImage as error:
             return error
 
@@ -77,7 +83,7 @@ def _measure(
         reporter.task("looking at values", len(places), "files") as task,
     ):
         for start in range(0, len(places), WINDOW):
-            for found in pool.map(measure, places[start : start + WINDOW]):
+            for found in pool.map(measured, places[start : start + WINDOW]):
                 if isinstance(found, Measure):
                     measures.append(found)
                 elif not reading.skip_unreadable:

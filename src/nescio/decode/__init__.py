@@ -20,15 +20,13 @@ from nescio.decode.decoding import (
 from nescio.decode.files import (
     FORMATS,
     Look,
-    decode_file,
     decode_image,
     look_at_image,
-    measure_image,
     open_image,
     read_image,
 )
 from nescio.decode.raster import Opened, Pixels
-from nescio.decode.shown import Decoded, Measure, bytes_of, finish, to_channels
+from nescio.decode.shown import Decoded, Measure, bytes_of, finish, measure, to_channels
 
 __all__ = [
     "COLOURS",
@@ -45,11 +43,10 @@ __all__ = [
     "Pixels",
     "ValueRange",
     "bytes_of",
-    "decode_file",
     "decode_image",
     "finish",
     "look_at_image",
-    "measure_image",
+    "measure",
     "name_of",
     "open_image",
     "parse_background",

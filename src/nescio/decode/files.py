@@ -20,7 +20,7 @@ from nescio.decode.png import SIGNATURE as PNG_SIGNATURE
 from nescio.decode.png import Png
 from nescio.decode.pnm import Pnm
 from nescio.decode.raster import Opened, Pixels, check_pixels
-from nescio.decode.shown import Decoded, Measure, finish, measure, to_channels
+from nescio.decode.shown import finish, to_channels
 from nescio.decode.tags import PREFIXES as TIFF_PREFIXES
 from nescio.decode.tiff import Tiff
 from nescio.errors import OutOfMemoryError, UnreadableImage
@@ -75,18 +75,8 @@ def decode_image(
         UnreadableImage: It cannot be decoded, is empty, or is absurdly large.
         OutOfMemoryError: The memory does not hold it.
     """
-    return decode_file(source, name, formats, decoding).pixels
-
-
-def decode_file(
-    source: Path | BinaryIO,
-    name: str = "",
-    formats: tuple[str, ...] = FORMATS,
-    decoding: Decoding = DEFAULT,
-) -> Decoded:
-    """As :func:`decode_image`, with what should be said of it."""
     with open_image(source, name, formats, decoding) as opened:
-        return finish(opened, decoding)
+        return finish(opened, decoding).pixels
 
 
 def read_image(
@@ -127,17 +117,6 @@ def look_at_image(
         facts = opened.facts
         height, width = facts.shown
         return Look(height, width, facts.colour, facts.deep, facts.transparent)
-
-
-def measure_image(source: Path | BinaryIO, name: str = "", decoding: Decoding = DEFAULT) -> Measure:
-    """Decode one file for its values as they are, and for how bright its visible parts are.
-
-    Raises:
-        UnreadableImage: It cannot be decoded.
-        OutOfMemoryError: The memory does not hold it.
-    """
-    with open_image(source, name, FORMATS, decoding) as opened:
-        return measure(opened)
 
 
 @contextmanager
@@ -203,7 +182,7 @@ def _open(file: BinaryIO, formats: tuple[str, ...], decoding: Decoding) -> Opene
     if kind == "PNG":
         return Png.open(file)
     if kind == "JPEG":
-        return Jpeg.open(file)
+        return Jpeg.open(file, decoding.reduce_to)
     if kind == "TIFF":
         return Tiff.open(file)
     return (Pnm.open(file) if kind == "PPM" else None) or Plugin.open(

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 import re
 import struct
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import SEEK_CUR
 from typing import BinaryIO
 
 from PIL import Image
@@ -33,9 +33,12 @@ OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC8, 0xCB, 0xCD, 0xCE, 0xCF, 0xDE)
 """Lossless and hierarchical ones."""
 
 PROGRESSIVE = (0xC2, 0xCA)
+"""In several scans, each finer than the last."""
 
-ALONE = (0x01, *range(0xD0, 0xD8))
-"""Markers without a segment."""
+ARITHMETIC = (0xC9, 0xCA)
+
+PASSED = (0x00, 0x01, *range(0xD0, 0xD8), 0xFF)
+"""What may follow 0xFF where no segment begins: data, markers that stand alone, filling."""
 
 APP0, APP1, APP14, APP15, COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 
@@ -48,8 +51,14 @@ MOST_JUNK = 2**16
 NEXT = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
 """The next marker that ends the data of a scan."""
 
-JUNK = bytes(range(1, 251)) * 8
-"""What stands in for missing data, to see whether any is missing."""
+GREY = bytes((127, 128))
+"""What libjpeg leaves where data end too early, in each channel; inks are inverted."""
+
+CORNER = 8
+"""Last pixels of an image: where they are grey, its data may have ended too early."""
+
+JUNK = b"".join(bytes([*range(251), 0xFF, restart]) for restart in range(0xD0, 0xD8))
+"""What stands in for missing data, with marks of restarts, to see whether any is missing."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ class Jpeg:
         first: The header of the first scan.
         facts: What its beginning tells.
         components: Of each pixel.
-        progressive: Whether the image comes in several scans, each finer than the last.
+        code: The marker of its frame, one of :data:`FRAMES`.
     """
 
     file: BinaryIO
@@ -102,16 +111,15 @@ class Jpeg:
     first: Scan
     facts: Facts
     components: tuple[int, ...]
-    progressive: bool
-
-    @property
-    def reduces(self) -> bool:
-        """Libjpeg does."""
-        return True
+    code: int
 
     @classmethod
-    def open(cls, file: BinaryIO) -> Jpeg:
+    def open(cls, file: BinaryIO, least: tuple[int, int] | None = None) -> Jpeg:
         """Walk over the segments of a file, without those that no pixel needs.
+
+        Args:
+            file: From which it is read.
+            least: ``(H, W)`` that must be left when it is reduced; ``None`` to reduce nothing.
 
         Raises:
             UnreadableImage: Something that pixels need is damaged or missing, or it is of a kind
@@ -139,12 +147,12 @@ class Jpeg:
             b"".join(kept),
             file.tell(),
             Scan.of(content),
-            frame.facts(orientation),
+            frame.facts(orientation, least),
             frame.components,
-            frame.code in PROGRESSIVE,
+            frame.code,
         )
 
-    def bands(self, factor: int) -> Iterator[Band]:
+    def bands(self) -> Iterator[Band]:
         """Decode it from top to bottom, reduced.
 
         Raises:
@@ -152,32 +160,41 @@ class Jpeg:
         """
         self.file.seek(self.data)
         data = self.file.read()
-        end, scans = _scans(data)
-        if end is None:
-            self._check_whole(data, (self.first, *scans))
-        data = self.head + (data if end is None else data[:end]) + END
-        yield from bands_of(self._decoded(data, factor))
+        end, later = _scans(data)
+        scans = self.first, *later
+        # With its end marked an image may have fewer scans, if only each component has one.
+        finest = self.code in PROGRESSIVE and end is None
+        if not _are_all(scans, self.components, finest=finest):
+            raise UnreadableImage("it is cut off: scans are missing")
+        whole = self.head + (data if end is None else data[:end])
+        image = self._decoded(whole + END)
+        if end is None or (self.code not in ARITHMETIC and self._ends_grey(image)):
+            self._check_whole(whole, image)
+        yield from bands_of(image)
 
-    def _decoded(self, content: bytes, factor: int) -> Image.Image:
+    def _decoded(self, content: bytes) -> Image.Image:
         """Grey, RGB or CMYK, reduced."""
+        factor = self.facts.reduced
         size = -(-self.facts.width // factor), -(-self.facts.height // factor)
         mode, raw = MODES[len(self.components)]
         return Image.frombytes(mode, size, content, "jpeg", raw, "", factor, 0)
 
-    def _check_whole(self, data: bytes, scans: tuple[Scan, ...]) -> None:
-        """See that nothing but the mark of the end is missing.
+    def _ends_grey(self, image: Image.Image) -> bool:
+        """Whether its last pixels are as libjpeg leaves them where data end too early."""
+        right, bottom = image.size
+        left = max(0, right - CORNER // self.facts.reduced)
+        return not image.crop((left, bottom - 1, right, bottom)).tobytes().strip(GREY)
 
-        Whatever stood in place of missing data would change pixels, so two different things are
-        put there.
+    def _check_whole(self, whole: bytes, image: Image.Image) -> None:
+        """See that an image is the same whatever stands behind its data.
+
+        What stands in place of missing data changes pixels. (Not so in arithmetic coding, which may
+        leave out zeros at the end.)
 
         Raises:
             UnreadableImage: Pixels are missing.
         """
-        if not _are_all(scans, self.components, progressive=self.progressive):
-            raise UnreadableImage("it is cut off: scans are missing")
-        tails = (END, JUNK + END)
-        seen = {zlib.crc32(self._decoded(self.head + data + tail, 1).tobytes()) for tail in tails}
-        if len(seen) > 1:
+        if self._decoded(whole + JUNK + END).tobytes() != image.tobytes():
             raise UnreadableImage("it is cut off: scan lines are missing")
 
 
@@ -210,33 +227,33 @@ class _Frame:
         samples = sum(factors) / max(factors)
         return cls(code, height, width, tuple(content[6::3]), samples)
 
-    def facts(self, orientation: int) -> Facts:
+    def facts(self, orientation: int, least: tuple[int, int] | None) -> Facts:
         # A progressive image is held as coefficients of two bytes until its last scan has come.
         weight = 4 + (math.ceil(2 * self.samples) if self.code in PROGRESSIVE else 0)
         colour = len(self.components) > 1
-        return Facts(self.height, self.width, colour=colour, orientation=orientation, weight=weight)
+        whole = Facts(
+            self.height, self.width, colour=colour, orientation=orientation, weight=weight
+        )
+        return replace(whole, reduced=whole.factor(least))
 
 
 def _segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Marker and content of each segment; ends where the file does."""
     junk = 0
-    while byte := file.read(1):
-        if byte != b"\xff":
+    while len(start := file.read(4)) == 4:
+        mark, code, length = struct.unpack(">BBH", start)
+        if mark != 0xFF or code in PASSED:
+            file.seek(-3, SEEK_CUR)
             junk += 1
             if junk > MOST_JUNK:
                 return
             continue
-        while byte == b"\xff":
-            byte = file.read(1)
-        if byte in (b"", b"\0") or byte[0] in ALONE:
-            continue
-        if byte == END[1:]:
+        if code == END[1] or length < 2:
             return
-        (length,) = struct.unpack(">H", file.read(2).rjust(2, b"\0"))
-        content = file.read(length - 2) if length >= 2 else b""
-        if length < 2 or len(content) < length - 2:
+        content = file.read(length - 2)
+        if len(content) < length - 2:
             return
-        yield byte[0], content
+        yield code, content
 
 
 def _is_needed(code: int, content: bytes) -> bool:
@@ -265,10 +282,17 @@ def _scans(data: bytes) -> tuple[int | None, tuple[Scan, ...]]:
     return None, tuple(scans)
 
 
-def _are_all(scans: tuple[Scan, ...], components: tuple[int, ...], *, progressive: bool) -> bool:
-    """Whether scans give all coefficients of all components, to the last bit."""
-    if not progressive:
-        return {each for scan in scans for each in scan.components} == set(components)
+def _are_all(scans: tuple[Scan, ...], components: tuple[int, ...], *, finest: bool) -> bool:
+    """Whether scans give something of all components.
+
+    Args:
+        scans: Their headers.
+        components: Of the image.
+        finest: Whether they must give all coefficients to the last bit.
+    """
+    if not finest:
+        begun = {each for scan in scans if scan.first == 0 for each in scan.components}
+        return begun >= set(components)
     missing = {component: set(range(64)) for component in components}
     for scan in scans:
         for component in scan.components:

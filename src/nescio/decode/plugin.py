@@ -54,11 +54,6 @@ class Plugin:
     facts: Facts
     seen: tuple[int, int, int, int]
 
-    @property
-    def reduces(self) -> bool:
-        """It does not."""
-        return False
-
     @classmethod
     def open(cls, file: BinaryIO, kind: str, max_pixels: int) -> Plugin:
         """Read the header.
@@ -90,7 +85,7 @@ class Plugin:
         )
         return cls(image, facts, seen or whole)
 
-    def bands(self, factor: int) -> Iterator[Band]:  # noqa: ARG002 - it does not reduce
+    def bands(self) -> Iterator[Band]:
         """Decode it from top to bottom."""
         image = self.image
         image.load()

@@ -109,11 +109,6 @@ class Png:
     orientation: int
     data: tuple[tuple[int, int], ...]
 
-    @property
-    def reduces(self) -> bool:
-        """It does not."""
-        return False
-
     @cached_property
     def facts(self) -> Facts:
         """What its beginning tells."""
@@ -159,7 +154,7 @@ class Png:
             raise UnreadableImage("its palette is damaged")
         return cls(file, header, palette, found[b"tRNS"][:256], orientation, tuple(data))
 
-    def bands(self, factor: int) -> Iterator[Band]:  # noqa: ARG002 - it does not reduce
+    def bands(self) -> Iterator[Band]:
         """Decode it from top to bottom.
 
         Raises:

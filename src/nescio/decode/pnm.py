@@ -38,11 +38,6 @@ class Pnm:
     white: int
     data: int
 
-    @property
-    def reduces(self) -> bool:
-        """It does not."""
-        return False
-
     @classmethod
     def open(cls, file: BinaryIO) -> Pnm | None:
         """Read the header; ``None`` where it is of 8 bits, or none.
@@ -64,7 +59,7 @@ class Pnm:
         facts = Facts(height, width, colour=channels > 1, deep=True, weight=2 * channels)
         return cls(file, kind, facts, white, file.tell())
 
-    def bands(self, factor: int) -> Iterator[Band]:  # noqa: ARG002 - it does not reduce
+    def bands(self) -> Iterator[Band]:
         """Decode it from top to bottom.
 
         Raises:

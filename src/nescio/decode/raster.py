@@ -36,6 +36,7 @@ class Facts:
         transparent: Whether parts of it may be transparent.
         orientation: See :func:`nescio.decode.exif.orientation_of`.
         weight: The bytes of a pixel while it is decoded.
+        reduced: By how much the decoder itself reduces both sides: 1, 2, 4 or 8.
     """
 
     height: int
@@ -45,6 +46,7 @@ class Facts:
     transparent: bool = False
     orientation: int = 1
     weight: int = 4
+    reduced: int = 1
 
     @property
     def shown(self) -> tuple[int, int]:
@@ -56,7 +58,23 @@ class Facts:
     @property
     def counted(self) -> int:
         """Pixels; one that takes more than eight bytes counts for several."""
-        return self.height * self.width * max(8, self.weight) // 8
+        return self.area * max(8, self.weight) // 8
+
+    @property
+    def area(self) -> int:
+        """Pixels."""
+        return self.height * self.width
+
+    def factor(self, least: tuple[int, int] | None) -> int:
+        """By how much both sides may be reduced: 1, 2, 4 or 8.
+
+        Args:
+            least: ``(H, W)`` that must be left, as it is shown; ``None`` to reduce nothing.
+        """
+        if least is None:
+            return 1
+        ratio = min(have // want for have, want in zip(self.shown, least, strict=True))
+        return 1 << min(max(1, ratio), FACTOR).bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -82,16 +100,10 @@ class Opened(Protocol):
         """What its beginning tells."""
         ...
 
-    @property
-    def reduces(self) -> bool:
-        """Whether :meth:`bands` reduces by itself."""
-        ...
-
-    def bands(self, factor: int) -> Iterator[Band]:
+    def bands(self) -> Iterator[Band]:
         """Decode it from top to bottom; all bands but the last are of a multiple of 8 rows.
 
-        Args:
-            factor: 1, 2, 4 or 8, by which to reduce if it can.
+        They are reduced already by what the facts say.
         """
         ...
 

@@ -8,14 +8,11 @@ import numpy as np
 from PIL import Image
 
 from nescio.decode.decoding import Decoding, ValueRange
-from nescio.decode.raster import FACTOR, Band, Facts, Opened, Pixels, Samples, rows_of
+from nescio.decode.raster import Band, Facts, Opened, Pixels, Samples, rows_of
 from nescio.errors import UnreadableImage
 
 LARGE = 2**22
 """Images of no more pixels are reduced by the decoder or not at all."""
-
-FACTORS = (1, 2, 4, FACTOR)
-"""By which images may be reduced."""
 
 LUMA = (0.299, 0.587, 0.114)
 """Red, green and blue in grey, by ITU-R BT.601."""
@@ -64,16 +61,16 @@ def finish(opened: Opened, decoding: Decoding) -> Decoded:
             white.
     """
     facts = opened.facts
-    factor = factor_of(facts, decoding, reduces=opened.reduces)
+    factor = _factor_after(facts, decoding)
     parts, outside, clear, varied = list[Pixels](), False, False, False
-    for band in opened.bands(factor):
+    for band in opened.bands():
         shown, cut = _to_bytes(band, decoding.value_range)
         outside |= cut
         if band.alpha is not None and band.alpha.min() < 255:
             clear = True
             varied |= not (_is_constant(band.alpha) and _is_constant(band.values))
             shown = _laid_on(shown, band.alpha, decoding)
-        if factor > 1 and not opened.reduces:
+        if factor > 1:
             shown = np.asarray(Image.fromarray(np.ascontiguousarray(shown)).reduce(factor))
         parts.append(shown)
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -81,26 +78,21 @@ def finish(opened: Opened, decoding: Decoding) -> Decoded:
     return Decoded(pixels, outside, clear and varied and _is_constant(pixels))
 
 
-def factor_of(facts: Facts, decoding: Decoding, *, reduces: bool) -> int:
-    """By how much an image is reduced while it is decoded: 1, 2, 4 or 8.
+def bytes_of(facts: Facts, decoding: Decoding) -> int:
+    """What a file takes while it is decoded, about."""
+    decoded = facts.area // facts.reduced**2
+    shown = decoded // _factor_after(facts, decoding) ** 2
+    return (facts.weight - 4) * facts.area + 4 * (decoded + shown)
+
+
+def _factor_after(facts: Facts, decoding: Decoding) -> int:
+    """By how much bands are reduced that the decoder has not reduced: 1, 2, 4 or 8.
 
     It is the same for all images of one size and format, wherever they are read.
     """
-    least = decoding.reduce_to
-    if least is None or (not reduces and facts.height * facts.width <= LARGE):
+    if facts.reduced > 1 or facts.area <= LARGE:
         return 1
-    ratio: int = min(have // want for have, want in zip(facts.shown, least, strict=True))
-    return max(each for each in FACTORS if each <= max(1, ratio))
-
-
-def bytes_of(opened: Opened, decoding: Decoding) -> int:
-    """What a file takes while it is decoded, about."""
-    facts = opened.facts
-    area, factor = facts.height * facts.width, factor_of(facts, decoding, reduces=opened.reduces)
-    small = area // factor**2
-    if opened.reduces:
-        return (facts.weight - 4) * area + 8 * small
-    return facts.weight * area + 4 * small
+    return facts.factor(decoding.reduce_to)
 
 
 def measure(opened: Opened) -> Measure:
@@ -112,7 +104,7 @@ def measure(opened: Opened) -> Measure:
     lows, highs, floating, full = list[float](), list[float](), False, 0.0
     weighed = weights = 0.0
     clear = False
-    for band in opened.bands(1):
+    for band in opened.bands():
         values, alpha = band.values, band.alpha
         if opened.facts.deep:
             floating, full = values.dtype.kind == "f", band.full[1] if band.full else 0.0

@@ -45,11 +45,6 @@ class Tiff:
     tags: Tags
     facts: Facts
 
-    @property
-    def reduces(self) -> bool:
-        """It does not."""
-        return False
-
     @classmethod
     def open(cls, file: BinaryIO) -> Tiff:
         """Read the tags.
@@ -77,7 +72,7 @@ class Tiff:
         )
         return cls(file, tags, facts)
 
-    def bands(self, factor: int) -> Iterator[Band]:  # noqa: ARG002 - it does not reduce
+    def bands(self) -> Iterator[Band]:
         """Decode it from top to bottom.
 
         Raises:
