@@ -136,7 +136,7 @@ def decode_one(
 
 
 def decode_opened(opened: Opened, name: str, preprocessing: Preprocessing) -> Adapted:
-    """What :func:`decode_one` gives, of a file that is open: within :func:`open_image`."""
+    """What :func:`decode_one` gives, of a file opened with the decoding of ``preprocessing``."""
     decoded = finish(opened, preprocessing.decoding)
     pixels = to_channels(decoded.pixels, preprocessing.channels)
     planes = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))

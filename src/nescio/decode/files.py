@@ -128,6 +128,12 @@ def open_image(
 ) -> Iterator[Opened]:
     """A file whose headers have been read; what fails within is told in one line.
 
+    Args:
+        source: The file, or its content.
+        name: What to call it in errors; the path itself when empty.
+        formats: Which of :data:`FORMATS` it may have.
+        decoding: How large it may be, and to what it may be reduced while it is decoded.
+
     Raises:
         UnreadableImage: It is no image, or absurdly large, or fails while it is decoded.
         OutOfMemoryError: The memory does not hold it.

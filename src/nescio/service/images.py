@@ -8,7 +8,7 @@ import time
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import chain
 from typing import Any
@@ -178,9 +178,10 @@ def _read(
         return content
     if not isinstance(content, bytes):
         return adapt(as_images(content[None]), preprocessing)
+    decoding = replace(preprocessing.decoding, max_pixels=MOST_PIXELS)  # its size was looked at
     with (
         _explained(content, formats),
-        open_image(BytesIO(content), formats=formats, decoding=ANY_SIZE) as opened,
+        open_image(BytesIO(content), formats=formats, decoding=decoding) as opened,
     ):
         return decode_opened(opened, "", preprocessing).image[None]
 
