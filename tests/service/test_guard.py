@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -321,14 +322,14 @@ FILE_LARGE = png([[0] * 2000] * 1100)
 def app_with_slow_large(models: Models, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     from nescio.service import images
 
-    decode = images.decode_opened
+    open_image = images.open_image
 
-    def slowly(source: Any, *arguments: Any, **how: Any) -> Any:
+    def slowly(source: BytesIO, **how: Any) -> Any:
         if len(source.getbuffer()) == len(FILE_LARGE):
             time.sleep(2.0)
-        return decode(source, *arguments, **how)
+        return open_image(source, **how)
 
-    monkeypatch.setattr(images, "decode_opened", slowly)
+    monkeypatch.setattr(images, "open_image", slowly)
     return create_app(models)
 
 
