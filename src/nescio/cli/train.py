@@ -155,7 +155,7 @@ def train(
         Write the split to such a file, for others to use with --split.
     """
     from nescio.ranks import join_ranks, together
-    from nescio.training import find_recipe, fit, preview
+    from nescio.training import ask, find_recipe, fit, preview
 
     target = out or default_out(data)
     ranks = join_ranks(common.device)
@@ -201,12 +201,13 @@ def train(
         "write_split_to": write_split,
         **asdict(groups),
         "seed": common.seed or 0,
-        "reporter": make_reporter(quiet=common.quiet),
     }
+    reporter = make_reporter(quiet=common.quiet)
     network = network or chosen.network
     if dry_run:
         if ranks.rank == 0:
-            print_preview(preview(network, data, **arguments), as_json=as_json)
+            found = preview(ask(network, data, **arguments), reporter)
+            print_preview(found, as_json=as_json)
         return 0
     arguments |= {
         "samples": common.samples,
@@ -216,6 +217,7 @@ def train(
         "checkpoint": saves,
         "resume": checkpoints.resume,
         "ranks": ranks,
+        "reporter": reporter,
     }
     try:
         classifier = fit(network, data, **arguments)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,34 +13,25 @@ from nescio.classifier import (
     CONFIDENCE,
     SAMPLES,
     Classifier,
-    GroupRecord,
     Promises,
-    TrainingRecord,
     calibrate_classifier,
 )
 from nescio.classifier.fingerprint import posterior_digest
 from nescio.data import (
     DataLike,
-    Grouping,
-    ImagesLike,
     Reading,
     Splits,
-    count_groups,
-    split_fingerprint,
 )
 from nescio.devices import choose_device, choose_precision, explain_memory
 from nescio.errors import (
     CalibrationError,
     CalibrationInterrupt,
     NescioError,
-    UsageError,
 )
 from nescio.familiarity import fit_familiarity
 from nescio.inference import (
-    RECIPES,
     Categorical,
     Checkpoints,
-    Fit,
     Job,
     Likelihood,
     Prior,
@@ -51,28 +39,23 @@ from nescio.inference import (
     facts_of,
     fit_frozen,
     fit_posterior,
-    step_tuner,
 )
 from nescio.network import NetworkLike
 from nescio.prediction import check_samples
 from nescio.progress import SILENT, Reporter
 from nescio.ranks import SOLO, Ranks, agree, together
-from nescio.refusal import NeverRefuse, parse_rule
-from nescio.threads import fixed_threads
-from nescio.training.prepare import Asked, Ready, prepare, split_digest
-
-THREADS = "number of threads"
-"""What checkpoints call it."""
-
-TEST_FRACTION = 0.15
-"""The share left out for ``evaluate`` of a set that has no test split of its own."""
+from nescio.refusal import parse_rule
+from nescio.training.asked import TEST_FRACTION, ExtraLike, ask
+from nescio.training.prepare import prepare, split_digest
+from nescio.training.recording import as_classifier
+from nescio.training.resuming import open_checkpoints, with_checkpoints
 
 
 def fit(
     network: NetworkLike,
     data: DataLike,
     *,
-    extra: ImagesLike | tuple[Any, Any] | str | Path | None = None,
+    extra: ExtraLike | None = None,
     recipe: Recipe | str = "default",
     posterior: str | None = None,
     prior: Prior | None = None,
@@ -182,31 +165,30 @@ def fit(
     reporter = reporter if ranks.rank == 0 else SILENT
     with ExitStack() as held:
         with together(ranks):
-            recipe = find_recipe(recipe)
-            if posterior is not None:
-                recipe = replace(recipe, posterior=posterior)
-            # A bad promise must fail before the training that it would waste.
-            promises = Promises(max_refusal, max_risk, confidence, per_class)
-            check_samples(samples)
-            asked = Asked(
-                network=network,
-                data=data,
+            asked = ask(
+                network,
+                data,
                 extra=extra,
                 recipe=recipe,
-                promises=promises,
+                posterior=posterior,
+                max_refusal=max_refusal,
+                max_risk=max_risk,
+                confidence=confidence,
+                per_class=per_class,
                 stages=stages,
-                reading=_reading(reading, image_size),
+                image_size=image_size,
                 test=test,
                 weights=weights,
                 normalise=normalise,
+                reading=reading,
                 split_file=split_file,
-                write_split_to=None
-                if ranks.rank or write_split_to is None
-                else Path(write_split_to),
-                grouping=Grouping.of(group_by, groups),
+                write_split_to=None if ranks.rank else write_split_to,
+                group_by=group_by,
+                groups=groups,
                 seed=seed,
             )
-            kept = _checkpoints(checkpoint, resume=resume)
+            check_samples(samples)
+            kept = open_checkpoints(checkpoint, resume=resume)
             if kept is not None and ranks.rank == 0:
                 held.enter_context(kept.claim())
             place = choose_device(device) if ranks.size == 1 else ranks.place
@@ -229,114 +211,21 @@ def fit(
             facts = facts_of(job, {"data": ready.fingerprint, "split": split_digest(ready.splits)})
         agree(ranks, facts)
         if kept is not None:
-            threads = _agreed_threads(kept, job)
-            if threads is not None:
-                held.enter_context(fixed_threads(threads))
-                facts = {**facts, THREADS: str(threads)}
-            job = replace(job, checkpoints=replace(kept, facts=facts))
+            job = with_checkpoints(job, kept, facts, held)
         fitted = fit_frozen(job) if job.recipe.freeze else fit_posterior(job)
-        classifier = _classifier(ready, fitted, asked, prior, precision)
+        classifier = as_classifier(ready, fitted, asked, prior, precision)
         agree(ranks, {"posterior after training": posterior_digest(classifier)})
         if ready.calibrates:
             classifier = _calibrate(
                 classifier,
                 ready.splits,
-                promises,
+                asked.promises,
                 stages=stages,
                 samples=samples,
                 reporter=reporter,
                 ranks=ranks,
             )
         return replace(classifier, rule=parse_rule(job.recipe.rule, classifier.calibrated))
-
-
-def _agreed_threads(kept: Checkpoints, job: Job) -> int | None:
-    """How many threads a training computes with that may be resumed; ``None`` for no matter.
-
-    Sums over more threads are rounded otherwise, so it has to be one number from the beginning to
-    the end: the one that paid when the training was begun.
-    """
-    if job.device.type != "cpu" or job.ranks.size > 1:
-        return None
-    recorded = kept.recorded(THREADS)
-    if recorded is not None:
-        return int(recorded)
-    if kept.holds_any():  # of an earlier nescio, which did not tell
-        return None
-    try:
-        return step_tuner(job).fastest()
-    except Exception:  # noqa: BLE001 - whatever is wrong with the network, the fit tells it
-        return 1
-
-
-def find_recipe(recipe: Recipe | str) -> Recipe:
-    """The recipe of that name, or the recipe itself.
-
-    Raises:
-        UsageError: There is none of that name.
-    """
-    if isinstance(recipe, Recipe):
-        return recipe
-    if recipe not in RECIPES:
-        raise UsageError(f"unknown recipe {recipe!r}: expected {' or '.join(RECIPES)}")
-    return RECIPES[recipe]
-
-
-def _classifier(
-    ready: Ready,
-    fitted: Fit,
-    asked: Asked,
-    prior: Prior | None,
-    precision: str,
-) -> Classifier:
-    """What was fitted, as a classifier that never refuses yet."""
-    by_file = asked.split_file is not None
-    fixed = split_fingerprint(ready.dataset, ready.splits) if by_file else ""
-    names = {} if by_file else ready.dataset.part_names
-    record = _record(ready, fitted, asked.seed)
-    record = replace(
-        record,
-        parts=ready.parts,
-        split_fingerprint=fixed,
-        part_names=names,
-        dropped=ready.dropped,
-        groups=ready.dataset.train.groups,
-        grouped=_group_record(ready, asked.grouping),
-    )
-    if ready.loaded is not None:
-        record = replace(
-            record, weights=ready.loaded.file, weights_fingerprint=ready.loaded.fingerprint
-        )
-    recipe = ready.recipe if prior is None else replace(ready.recipe, prior=str(prior))
-    return Classifier(
-        network=fitted.network,
-        guide=fitted.guide,
-        spec=ready.spec,
-        preprocessing=ready.splits.train.preprocessing,
-        classes=ready.dataset.classes,
-        recipe=recipe,
-        rule=NeverRefuse(),
-        calibrated=None,
-        record=record,
-        precision=precision,
-    )
-
-
-def _checkpoints(
-    checkpoint: Checkpoints | str | Path | None, *, resume: bool
-) -> Checkpoints | None:
-    if checkpoint is None:
-        if resume:
-            raise UsageError("--resume goes on from checkpoints: name their folder by --checkpoint")
-        return None
-    if isinstance(checkpoint, Checkpoints):
-        return replace(checkpoint, resume=checkpoint.resume or resume)
-    return Checkpoints(Path(checkpoint), resume=resume)
-
-
-def _reading(reading: Reading | None, image_size: int | tuple[int, int] | None) -> Reading:
-    reading = reading or Reading()
-    return reading if image_size is None else replace(reading, image_size=image_size)
 
 
 def _calibrate(
@@ -379,41 +268,3 @@ def _calibrate(
         raise CalibrationError(f"calibration failed after training: {cause}", classifier) from error
     except KeyboardInterrupt as interrupt:
         raise CalibrationInterrupt("calibration was stopped", classifier) from interrupt
-
-
-def _record(ready: Ready, fitted: Fit, seed: int) -> TrainingRecord:
-    splits, extra = ready.splits, ready.joined
-    return TrainingRecord(
-        data=ready.dataset.name,
-        fingerprint=ready.fingerprint,
-        train_images=len(splits.train),
-        calibration_images=len(splits.calibration),
-        test_fraction=ready.test_fraction,
-        seed=seed,
-        history=fitted.history,
-        stopped=fitted.stopped,
-        versions=library_versions(),
-        diagnostics=dict(fitted.diagnostics),
-        seen=torch.cat([splits.train.hashes(), splits.calibration.hashes()]),
-        extra_images=0 if extra is None else len(extra),
-        extra_fingerprint="" if extra is None else extra.fingerprint(),
-    )
-
-
-def _group_record(ready: Ready, grouping: Grouping | None) -> GroupRecord | None:
-    if ready.dataset.train.groups is None:
-        return None
-    return GroupRecord(
-        count=count_groups(ready.dataset.train),
-        calibration=count_groups(ready.splits.calibration),
-        pattern=None if grouping is None else grouping.pattern,
-        file="" if grouping is None or grouping.file is None else grouping.file.name,
-        fingerprint="" if grouping is None else grouping.fingerprint(),
-    )
-
-
-def library_versions() -> dict[str, str]:
-    """Of what computes: nescio, PyTorch, Pyro, NumPy and Python."""
-    names = {"nescio": "nescio", "torch": "torch", "pyro": "pyro-ppl", "numpy": "numpy"}
-    found = {name: version(package) for name, package in names.items()}
-    return {**found, "python": platform.python_version()}

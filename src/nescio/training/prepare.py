@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +15,7 @@ from nescio.data import (
     Colour,
     DataLike,
     Dataset,
-    Grouping,
     ImageSet,
-    ImagesLike,
     Reading,
     Splits,
     as_asked,
@@ -43,32 +39,13 @@ from nescio.data import (
 from nescio.errors import DataError, UsageError
 from nescio.familiarity import StageReader
 from nescio.inference import Recipe, tell_imbalance
-from nescio.network import LoadedWeights, NetworkLike, NetworkSource, NetworkSpec
+from nescio.network import LoadedWeights, NetworkSource, NetworkSpec
 from nescio.progress import Reporter
 from nescio.refusal import parse_rule
+from nescio.training.asked import Asked
 
 TOGETHER = 256
 """Images that are compared at once."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a fit is asked for, but how it is computed; see :func:`fit`."""
-
-    network: NetworkLike
-    data: DataLike
-    extra: ImagesLike | tuple[Any, Any] | str | Path | None
-    recipe: Recipe
-    promises: Promises
-    stages: Sequence[str] | None
-    reading: Reading
-    test: float
-    weights: str | Path | None
-    normalise: str
-    split_file: str | Path | None
-    write_split_to: Path | None
-    grouping: Grouping | None
-    seed: int
 
 
 @dataclass(frozen=True)

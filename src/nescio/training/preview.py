@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from nescio.classifier import CONFIDENCE, Promises
-from nescio.data import PARTS, Dataset, Grouping, ImageSet, Preprocessing, Reading, count_groups
-from nescio.inference import Recipe
-from nescio.network import NetworkLike
+from nescio.data import PARTS, ImageSet, Preprocessing, count_groups
 from nescio.progress import SILENT, Reporter
-from nescio.training.fitting import TEST_FRACTION, find_recipe
-from nescio.training.prepare import Asked, prepare
+from nescio.training.asked import Asked
+from nescio.training.prepare import prepare
 
 
 @dataclass(frozen=True)
@@ -45,52 +41,18 @@ class Preview:
         return sum(self.counts[part].values())
 
 
-def preview(
-    network: NetworkLike,
-    data: Dataset | ImageSet | str | Path,
-    *,
-    extra: ImageSet | str | Path | None = None,
-    recipe: Recipe | str = "default",
-    max_refusal: float | None = None,
-    max_risk: float | None = None,
-    confidence: float = CONFIDENCE,
-    per_class: bool = False,
-    stages: Sequence[str] | None = None,
-    test: float = TEST_FRACTION,
-    weights: str | Path | None = None,
-    normalise: str = "auto",
-    reading: Reading | None = None,
-    split_file: str | Path | None = None,
-    write_split_to: str | Path | None = None,
-    group_by: str | None = None,
-    groups: str | Path | None = None,
-    seed: int = 0,
-    reporter: Reporter = SILENT,
-) -> Preview:
-    """Read and split the data and build the network, as :func:`fit` would, and fit nothing.
+def preview(asked: Asked, reporter: Reporter = SILENT) -> Preview:
+    """Read and split the data and build the network, as a training would, and fit nothing.
 
-    Whatever would stop a training before its first step stops this. All arguments are those of
-    :func:`fit`.
+    Whatever would stop a training before its first step stops this.
+
+    Args:
+        asked: What the training would be asked for, by :func:`nescio.training.ask`.
+        reporter: Told of progress, and of what is left out.
 
     Raises:
-        NescioError: As :func:`fit` does.
+        NescioError: As :func:`nescio.fit` does.
     """
-    asked = Asked(
-        network=network,
-        data=data,
-        extra=extra,
-        recipe=find_recipe(recipe),
-        promises=Promises(max_refusal, max_risk, confidence, per_class),
-        stages=stages,
-        reading=reading or Reading(),
-        test=test,
-        weights=weights,
-        normalise=normalise,
-        split_file=split_file,
-        write_split_to=None if write_split_to is None else Path(write_split_to),
-        grouping=Grouping.of(group_by, groups),
-        seed=seed,
-    )
     ready = prepare(asked, reporter)
     splits = ready.splits
     parts = dict(zip(PARTS, (splits.train, splits.calibration, splits.test), strict=True))
@@ -101,7 +63,7 @@ def preview(
         preprocessing=splits.train.preprocessing,
         classes=ready.dataset.classes,
         counts={part: _counts(images) for part, images in parts.items()},
-        part_names={} if split_file is not None else ready.dataset.part_names,
+        part_names={} if asked.split_file is not None else ready.dataset.part_names,
         extra_images=0 if ready.joined is None else len(ready.joined),
         groups={part: count_groups(own) for part, own in parts.items()} if grouped else None,
     )
