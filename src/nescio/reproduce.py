@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nescio.classifier import SAMPLES, Classifier
-from nescio.data import Dataset, load
+from nescio.data import Dataset, Reading, load
 from nescio.devices import peak_memory
 from nescio.errors import DownloadError
 from nescio.evaluation import Evaluation, Interval, exact_share
@@ -90,6 +90,7 @@ def reproduce(
     samples: int = SAMPLES,
     device: str = "auto",
     precision: str = "auto",
+    reading: Reading | None = None,
     reporter: Reporter = SILENT,
 ) -> Reproduction:
     """Train both recipes on ``data`` and hold them against the published figures.
@@ -101,10 +102,11 @@ def reproduce(
         samples: How many networks are drawn.
         device: Where to compute.
         precision: Of products, see :func:`nescio.devices.choose_precision`.
+        reading: What is asked of files.
         reporter: Told of progress.
     """
     start = time.perf_counter()
-    dataset = load(data, seed=seed, reporter=reporter)
+    dataset = load(data, seed=seed, reading=reading, reporter=reporter)
     ood, missing = _shifted_sets(dataset, seed, reporter)
     evaluations: dict[str, Evaluation] = {}
     losses: tuple[float, ...] = ()

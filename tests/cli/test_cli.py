@@ -175,8 +175,8 @@ def test_shifted_sets(cli: Cli, folder: Path, tmp_path: Path) -> None:
     for source, words in (
         (f"{folder}@blurr", "did you mean 'blur'?"),
         (f"{folder}@blur:9", "a whole number from 1 to 5, got '9'"),
-        (f"{folder}@pairs", "has no labels: use it with --ood"),
-        ("checkerboard", "use it with --ood"),
+        (f"{folder}@pairs", "has no labels: use it with evaluate --ood"),
+        ("checkerboard", "use it with evaluate --ood"),
     ):
         assert words in cli.fails("evaluate", model, source, "--quiet")
 
@@ -196,7 +196,7 @@ def test_predictions_do_not_depend_on_company(cli: Cli, model_file: Path, folder
         (["train", "digits", "--json"], "--json belongs to --dry-run"),
         (["train", "*.tar"], "it has no name for the model; name its file with --out"),
         (["train", "mnits", "--out", "m"], "did you mean 'mnist'"),
-        (["train", "noise", "--out", "m"], "use it with --ood"),
+        (["train", "noise", "--out", "m"], "use it with evaluate --ood"),
         (["train", "digits@blur:2", "--out", "m"], "digits@blur:2 is a shifted set"),
         (["train", "digits", "--out", "m", "--recipe", "best"], "best"),
         (["train", "digits", "--out", "m", "--epochs", "0"], "--epochs must be at least 1"),
@@ -249,7 +249,7 @@ def test_bad_usage(
     ("arguments", "words"),
     [
         (["digits"], "class '0' is not one of the model's 3 classes"),
-        (["noise:5"], "use it with --ood"),
+        (["noise:5"], "use it with evaluate --ood"),
         (["digits", "--rule", "median:7"], "threshold must be between"),
         (["digits", "--rule", "best"], "unknown rule"),
         (["digits", "--samples", "0"], "--samples must be at least 1"),

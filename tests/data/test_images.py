@@ -219,7 +219,7 @@ def test_unknown_sources(source: str, words: str) -> None:
 
 @pytest.mark.parametrize("source", ["noise", "letters:10", "notmnist"])
 def test_out_of_distribution_sets_cannot_be_trained_on(source: str) -> None:
-    with pytest.raises(UsageError, match="use it with --ood"):
+    with pytest.raises(UsageError, match="use it with evaluate --ood"):
         load(source)
 
 

@@ -58,7 +58,7 @@ def test_frames_of_one_object_are_found(objects: int, each: int) -> None:
     tell_near_copies("made", splits, 0, told)
     assert len(told.notes) == 1
     assert "have a near-copy among the training images (the first: " in told.notes[0]
-    assert "keep such images together by --group-by or --groups" in told.notes[0]
+    assert "keep such images together by train --group-by or --groups" in told.notes[0]
     tell_near_copies("made", splits, 0, SILENT)
     # Whole objects apart: nothing to tell.
     grouped = replace(images, groups=torch.arange(len(images)) // each)

@@ -228,7 +228,7 @@ def test_pairs_have_no_labels() -> None:
     made = shift_set(stripes(9, 0), parse_shift("pairs"))
     assert (made.labels, made.classes) == (None, ())
     assert len(load("digits@pairs", labelled=False).train) == 1797
-    with pytest.raises(UsageError, match=r"digits@pairs has no labels: use it with --ood"):
+    with pytest.raises(UsageError, match=r"digits@pairs has no labels: use it with evaluate --ood"):
         load("digits@pairs")
 
 

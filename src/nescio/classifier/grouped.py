@@ -47,7 +47,8 @@ def with_groups(
     if found.train.groups is None:
         reporter.note(
             f"{dataset.name}: the model was trained by groups of images, and which of these belong "
-            "together is not known, so each counts by itself; tell it by --group-by or --groups"
+            "together is not known, so each counts by itself; evaluate and calibrate are told by "
+            "--group-by or --groups"
         )
     return found
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_facts
+from nescio.cli.options import FileOptions
+from nescio.cli.sources import read_as
 from nescio.errors import UsageError
 from nescio.files import check_output
 
 if TYPE_CHECKING:
     from nescio.classifier import Classifier
-    from nescio.data import ImageSet
+    from nescio.data import ImageSet, Reading
     from nescio.export import Exported
     from nescio.progress import Reporter
     from nescio.refusal import Rule
@@ -34,6 +36,7 @@ def export(
     check_images: int = 1000,
     network: str | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
+    files: FileOptions = FileOptions(),  # noqa: B008 - frozen
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write a model as one file that other runtimes run, and check that it decides alike.
@@ -88,7 +91,7 @@ def export(
         rule=chosen,
         samples=samples,
         seed=seed,
-        check=[_some(classifier, name, check_images, reporter) for name in check],
+        check=[_some(classifier, name, check_images, read_as(files), reporter) for name in check],
         force=force,
         reporter=reporter,
     )
@@ -115,7 +118,9 @@ def _warn(rule: Rule, samples: int | None, seed: int | None, reporter: Reporter)
         )
 
 
-def _some(classifier: Classifier, source: str, most: int, reporter: Reporter) -> ImageSet:
+def _some(
+    classifier: Classifier, source: str, most: int, reading: Reading, reporter: Reporter
+) -> ImageSet:
     """At most so many images of a set, evenly spaced, in the model's size and colour."""
     import torch
 
@@ -128,6 +133,7 @@ def _some(classifier: Classifier, source: str, most: int, reporter: Reporter) ->
         labelled=False,
         preprocessing=classifier.preprocessing,
         seed=classifier.record.seed,
+        reading=reading,
         reporter=reporter,
     )
     images = all_images(dataset)

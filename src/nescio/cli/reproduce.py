@@ -7,13 +7,15 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from nescio.cli.console import make_reporter, print_json, print_result, print_table
-from nescio.cli.options import Common
+from nescio.cli.options import Common, FileOptions
+from nescio.cli.sources import read_as
 
 
 def reproduce(
     data: str = "mnist",
     *,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    files: FileOptions = FileOptions(),  # noqa: B008 - frozen
     common: Common = Common(),  # noqa: B008 - frozen
 ) -> None:
     """Train the article's recipe exactly, and the default; hold both against the article.
@@ -34,6 +36,7 @@ def reproduce(
         samples=common.samples,
         device=common.device,
         precision=common.precision,
+        reading=read_as(files),
         reporter=make_reporter(quiet=common.quiet),
     )
     if as_json:

@@ -173,12 +173,12 @@ def _check_classes(tree: Tree, train: Part, held: Part | None) -> None:
     if len(empty) == 1:
         raise DataError(
             f"{folder}: the class {empty[0]!r} has no images; add some or remove the folder, or "
-            "leave such classes out with --drop-rare"
+            "leave such classes out with train --drop-rare"
         )
     if empty:
         raise DataError(
             f"{folder}: {len(empty)} classes have no images ({_some(empty)}); add some, remove the "
-            "folders, or leave such classes out with --drop-rare"
+            "folders, or leave such classes out with train --drop-rare"
         )
 
 

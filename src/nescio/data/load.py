@@ -121,7 +121,7 @@ def _load(source: str | Path, reading: Reading, seed: int, reporter: Reporter) -
     if shifted is not None:
         base, shift = shifted
         if reading.labelled and not shift.keeps_labels:
-            raise UsageError(f"{text} has no labels: use it with --ood")
+            raise UsageError(f"{text} has no labels: use it with evaluate --ood")
         return shift_dataset(_load(base, reading, seed, reporter), shift, seed, reporter)
     name, _, count = text.partition(":")
     if name in COUNTS:
@@ -152,7 +152,7 @@ def _read(text: str, reading: Reading, reporter: Reporter) -> Dataset:
         return digits()
     if text in IDX_SETS or text in FOLDER_SETS:
         if reading.labelled and text in FOLDER_SETS:
-            raise UsageError(f"{text} is an out-of-distribution set: use it with --ood")
+            raise UsageError(f"{text} is an out-of-distribution set: use it with evaluate --ood")
         return load_named(text, reading, reporter=reporter)
     if text.startswith(PREFIX):
         return read_saved(Path(text.removeprefix(PREFIX)), reading, reporter)
@@ -170,7 +170,7 @@ def all_images(dataset: Dataset) -> ImageSet:
 
 def _make(name: str, count: str, reading: Reading, seed: int, reporter: Reporter) -> Dataset:
     if reading.labelled and name not in LEARNABLE:
-        raise UsageError(f"{name} is an out-of-distribution set: use it with --ood")
+        raise UsageError(f"{name} is an out-of-distribution set: use it with evaluate --ood")
     number = COUNTS[name] if not count else int(count) if count.isdecimal() else 0
     if number < 1:
         raise UsageError(f"{name}:{count}: the count must be a whole number of at least 1")

@@ -104,7 +104,7 @@ def tell_near_copies(name: str, splits: Splits, seed: int, reporter: Reporter) -
         f" drawn from the {found.of:,}" if found.looked < found.of else ""
     )
     mend = (
-        "keep such images together by --group-by or --groups"
+        "keep such images together by train --group-by or --groups"
         if splits.train.groups is None
         else "group them otherwise: these groups part them"
     )

@@ -55,7 +55,7 @@ def require_common(dataset: Dataset, *, calibration: float, test: float) -> None
     first = f"class {', '.join(told[:LISTED])}{more}"
     raise DataError(
         f"{dataset.name}: {first}, too few for each of {needed} parts to get one; give every class "
-        f"at least {needed}, or leave such classes out with --drop-rare"
+        f"at least {needed}, or leave such classes out with train --drop-rare"
     )
 
 

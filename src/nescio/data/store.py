@@ -131,8 +131,8 @@ def _check_room(size: int) -> None:
     if size > free:
         raise DataError(
             f"{folder}: decoded, the images take {size / GIGABYTE:.1f} GB, and there are "
-            f"{free / GIGABYTE:.1f} GB free; make room, lower --image-size, or set XDG_CACHE_HOME "
-            "to a folder on a larger disk"
+            f"{free / GIGABYTE:.1f} GB free; make room, set XDG_CACHE_HOME to a folder on a "
+            "larger disk, or train for smaller images (train --image-size)"
         )
 
 

@@ -167,7 +167,7 @@ def judged_by(study: Study, name: str) -> Study:
     if name not in names:
         raise StudyError(
             f"the study of {study.model.name} has no rule {name!r} (it has {', '.join(names)}); "
-            f"make it again with --rule {name}"
+            f"make it again with evaluate --rule {name}"
         )
     place = names.index(name)
 

@@ -193,7 +193,8 @@ def parse_rule(text: str, calibrated: CalibratedRule | None = None) -> Rule:
         if calibrated is None:
             raise RuleError(
                 "this model has no calibrated rule (its recipe kept no calibration images, or "
-                "calibration failed); use --rule median:0.2, or train it with --recipe default"
+                "calibration failed); use the rule median:0.2, or train anew with "
+                "train --recipe default"
             )
         return calibrated
     quantile, colon, threshold = text.partition(":")
