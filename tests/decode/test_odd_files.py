@@ -2,6 +2,7 @@
 
 import io
 import resource
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,21 @@ def test_no_byte_can_be_changed_or_cut_to_harm(files: list[Odd]) -> None:
     assert grown < 500_000  # kilobytes
     assert told
     assert not any("\n" in line for line in told)
+
+
+def test_what_a_header_holds_is_told_in_a_line() -> None:
+    """A TIFF may give as many bits as it likes, each for a sample; what is told stays short."""
+    bits = struct.pack("<200H", *range(8, 208))
+    tags = [(256, 3, 1, 2), (257, 3, 1, 2), (258, 3, 200, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    for samples in (1, 200):
+        entries = [*tags, (273, 3, 1, 408), (277, 3, 1, samples), (279, 3, 1, 4)]
+        directory = struct.pack("<H", len(entries)) + b"".join(
+            struct.pack("<HHII", *entry) for entry in entries
+        )
+        file = struct.pack("<2sHI", b"II", 42, 412) + bits + bytes(4) + directory + bytes(4)
+        with pytest.raises(UnreadableImage, match="samples") as told:
+            decode_image(io.BytesIO(file), "odd.tif")
+        assert len(str(told.value)) < 200
 
 
 # Not ru_maxrss, which begins with what the process held that started this one.

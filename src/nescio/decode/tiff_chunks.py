@@ -28,6 +28,11 @@ KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}
 WIDTHS = {"u": (8, 16, 32, 64), "i": (8, 16, 32, 64), "f": (16, 32, 64)}
 """Bits of a sample that are read, by kind."""
 
+MOST_CHANNELS = 64
+
+NAMED = 4
+"""So many numbers of a header are told at most."""
+
 MEND = "save it as PNG or JPEG"
 
 
@@ -113,12 +118,20 @@ def _dtype(tags: Tags, channels: int) -> np.dtype[np.generic]:
     """
     bits, forms = set(tags.all(Tag.BITS, (1,))), set(tags.all(Tag.SAMPLE_FORMAT, (1,)))
     form = KINDS.get(min(forms), "") if len(forms) == 1 else ""
-    if len(bits) > 1 or min(bits) not in WIDTHS.get(form, ()) or not 1 <= channels <= 64:
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise UnreadableImage(f"a TIFF of {channels:,} samples a pixel, which is not read; {MEND}")
+    if len(bits) > 1 or min(bits) not in WIDTHS.get(form, ()):
         raise UnreadableImage(
-            f"a TIFF with samples of {' and '.join(map(str, sorted(bits)))} bits, of format "
-            f"{' and '.join(map(str, sorted(forms)))}, which is not read; {MEND}"
+            f"a TIFF with samples of {_some(bits)} bits, of format {_some(forms)}, which is not "
+            f"read; {MEND}"
         )
     return np.dtype(f"{tags.order}{form}{min(bits) // 8}")
+
+
+def _some(numbers: set[int]) -> str:
+    """The smallest few."""
+    first = [str(number) for number in sorted(numbers)[:NAMED]]
+    return ", ".join(first) + (", ..." if len(numbers) > NAMED else "")
 
 
 def read_samples(file: BinaryIO, layout: Layout) -> Samples:
