@@ -111,6 +111,14 @@ def trials_of_one_look(one: float, more: float) -> float:
     return 2 * sum(each + max(window + each, each) for each in (one, more, more))
 
 
+@pytest.mark.parametrize("slow", [0.1, 10.0])
+def test_what_is_far_slower_is_tried_once_a_look(slow: float) -> None:
+    """Beside a busy process one step by two threads may take as long as hundreds by one."""
+    machine = Machine({1: 0.03, 2: slow, 4: slow})
+    assert machine.tuner().fastest() == 1
+    assert [machine.tried.count(number) for number in (2, 4)] == [1, 1]
+
+
 def test_little_work_is_done_by_one_thread_without_a_trial() -> None:
     machine = Machine(SCALES)
     steps = int(FIRST_AFTER / SCALES[1]) - 1

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import product
 from typing import Protocol, TypeVar
 
 import torch
@@ -40,6 +41,10 @@ SHARE = 0.02
 ROUNDS, WINDOW = 2, 0.02
 """How often each number is timed in turn, and for how many seconds: longer than the few
 milliseconds for which the system lets one process run before another."""
+
+HOPELESS = 3.0
+"""So many times slower than one thread, more are not timed again: beside busy processes a step may
+take a hundred times as long."""
 
 _SETTLED: ContextVar[bool] = ContextVar("_SETTLED", default=False)
 """Whether somebody looks after the threads already: what is called within leaves them alone."""
@@ -191,17 +196,27 @@ class ThreadTuner:
         seconds, runs = dict.fromkeys(numbers, 0.0), dict.fromkeys(numbers, 0)
         with torch.random.fork_rng(devices=[]):
             trial = self._prepare()
-            for _ in range(ROUNDS):
-                for number in numbers:
-                    self._pool.set(number)
-                    trial()  # the first one starts threads, and fills caches
-                    start, spent = self._clock(), 0.0
-                    while spent < WINDOW:
-                        trial()
-                        runs[number] += 1
-                        spent = self._clock() - start
-                    seconds[number] += spent
+            for _, number in product(range(ROUNDS), numbers):
+                too_long = max(WINDOW, HOPELESS * _mean(seconds[1], runs[1]))
+                if _mean(seconds[number], runs[number]) > too_long:
+                    continue
+                self._pool.set(number)
+                start = self._clock()
+                trial()  # the first one starts threads, and fills caches
+                if (spent := self._clock() - start) > too_long and number > 1:
+                    seconds[number], runs[number] = spent, 1
+                    continue
+                start, spent = self._clock(), 0.0
+                while spent < WINDOW:
+                    trial()
+                    runs[number] += 1
+                    spent = self._clock() - start
+                seconds[number] += spent
         return choose_threads(numbers, [seconds[n] / runs[n] for n in numbers])
+
+
+def _mean(seconds: float, runs: int) -> float:
+    return seconds / runs if runs else 0.0
 
 
 def candidates(most: int) -> tuple[int, ...]:
