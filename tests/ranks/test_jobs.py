@@ -212,7 +212,7 @@ def test_without_the_extra_torchrun_is_told_what_to_install(folder: Path, tmp_pa
     assert "pip install 'nescio[distributed]'" in line_of(err)
 
 
-LONG = ("--network", "mlp", "--augment", "none", "--samples", "20", "--epochs", "150")
+LONG = ("--network", "mlp", "--augment", "none", "--samples", "20", "--epochs", "60")
 
 
 def workers_of(job: subprocess.Popen[str]) -> list[int]:
