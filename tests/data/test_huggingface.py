@@ -73,7 +73,7 @@ def test_class_labels_and_parts(hf: Any, tmp_path: Path) -> None:
     assert torch.equal(dataset.test.require_labels(), test.require_labels())
     assert dataset.train.image_name(9) == "set/validation[0]"
     assert dataset.test.image_name(2) == "set/test[2]"
-    assert any("parts unsupervised are left out" in note for note in told.notes)
+    assert any("(unsupervised: 6)" in note for note in told.notes)
     assert dataset.validation is not None
     assert dataset.validation.tolist() == [False] * 9 + [True] * 3
     assert len(load(f"hf:{tmp_path}/set", labelled=False).train) == 6
@@ -158,4 +158,4 @@ def test_a_part_without_labels_is_told(hf: Any, tmp_path: Path) -> None:
     told = Told()
     dataset = load(f"hf:{tmp_path}/set", reporter=told)
     assert (len(dataset.train), dataset.test) == (4, None)
-    assert "set: its test part has no labels and is left out" in told.notes
+    assert "set: its test part has no labels and is left out (4 images)" in told.notes

@@ -186,13 +186,15 @@ def test_images_beside_parts_are_for_training(tmp_path: Path) -> None:
     told = Told()
     dataset = load(tmp_path / "a.npz", reporter=told)
     assert (len(dataset.train), dataset.test) == (6, None)
-    assert any("its test part has no labels and is left out" in note for note in told.notes)
+    assert any(
+        "its test part has no labels and is left out (3 images)" in note for note in told.notes
+    )
     assert any("arrays that are not used: ids (4,) int64" in note for note in told.notes)
     # To be answered they need none.
     told = Told()
     answered = load(tmp_path / "a.npz", labelled=False, reporter=told).train
     assert len(answered) == 3
-    assert any("only the images in 'test_images' count here" in note for note in told.notes)
+    assert any("the images in test_images alone count here" in note for note in told.notes)
 
 
 def test_parts_of_two_sizes_become_one(tmp_path: Path) -> None:

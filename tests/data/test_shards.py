@@ -203,7 +203,7 @@ def test_shards_of_parts(tmp_path: Path) -> None:
     write_tar(tmp_path / "set-test-000.tar", [("0.png", BLACK)])
     told = Told()
     assert load(tmp_path / "set-*.tar", reporter=told).test is None
-    assert "set: its test part has no labels and is left out" in told.notes
+    assert "set: its test part has no labels and is left out (1 image)" in told.notes
     write_tar(tmp_path / "set-val-000.tar", [("0.png", BLACK), ("1.png", BLACK), ("1.cls", b"0")])
     with pytest.raises(DataError, match=r"'0\.png' has no label; put one beside it"):
         load(tmp_path / "set-*.tar")

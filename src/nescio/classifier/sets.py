@@ -307,7 +307,7 @@ def _shifted_set(
     reading: Reading | None,
 ) -> ImageSet:
     reading = replace(reading or Reading(), labelled=False)
-    return all_images(_read(classifier, source, reporter, seed, reading))
+    return all_images(_read(classifier, source, reporter, seed, reading), reporter)
 
 
 def _left_out(classifier: Classifier, dataset: Dataset, reporter: Reporter) -> Tensor:

@@ -136,7 +136,7 @@ def _some(
         reading=reading,
         reporter=reporter,
     )
-    images = all_images(dataset)
+    images = all_images(dataset, reporter)
     count = min(most, len(images))
     return images.subset(torch.arange(count) * len(images) // max(1, count))
 

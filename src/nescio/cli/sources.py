@@ -121,7 +121,7 @@ def open_source(
         reporter=reporter,
     )
     held_out = dataset.test is not None and _has_seen(classifier, dataset.train)
-    return Source(source, images=all_images(dataset), held_out=held_out)
+    return Source(source, images=all_images(dataset, reporter), held_out=held_out)
 
 
 def _has_seen(classifier: Classifier, images: ImageSet) -> bool:

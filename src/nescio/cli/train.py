@@ -157,7 +157,7 @@ def train(
     from nescio.ranks import join_ranks, together
     from nescio.training import ask, find_recipe, fit, preview
 
-    target = out or default_out(data)
+    target = out or (Path() if dry_run else default_out(data))  # a dry run writes none
     ranks = join_ranks(common.device)
     with together(ranks):
         if as_json and not dry_run:

@@ -12,17 +12,11 @@ from nescio.data.class_numbers import number_texts
 from nescio.data.encoded import Chosen, Encoded
 from nescio.data.folders import read_labelled, tell_alike
 from nescio.data.images import Dataset, ImageSet
-from nescio.data.layout import CALIBRATION, TEST, TRAIN
+from nescio.data.layout import CALIBRATION, CALLED, TEST, TRAIN
 from nescio.data.looking import choose_shape
-from nescio.data.parts import (
-    CALLED,
-    PartLabels,
-    held_for_calibration,
-    learning_parts,
-    tell_absent,
-    tell_unlabelled,
-)
+from nescio.data.parts import PartLabels, held_for_calibration, learning_parts
 from nescio.data.reading import Reading
+from nescio.data.telling import tell_absent, tell_unlabelled
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
 
@@ -101,7 +95,7 @@ def read_table(name: str, table: Table, reading: Reading, reporter: Reporter = S
         learnt,
         None if own.test is None else read(test or [], own.test, own.test_classes),
         validation=calibrating[kept] if validation else None,
-        part_names={part: CALLED[part] for part in places} if validation else {},
+        part_names={p: CALLED[p] for p in CALLED if p in places} if validation else {},
     )
 
 
@@ -142,7 +136,7 @@ def _places(name: str, table: Table, labels: Tensor, reporter: Reporter) -> dict
         (places[part] if known else without).append(place)
     empty = [part for part, own in places.items() if not own]
     for part in empty:
-        tell_unlabelled(name, part, reporter)
+        tell_unlabelled(name, CALLED[part], parts.count(part), reporter)
         del places[part]
     without = [place for place in without if parts[place] not in empty]
     if without:

@@ -16,9 +16,9 @@ from nescio.data.columns import IMAGES, LABELS
 from nescio.data.encoded import file_stamp
 from nescio.data.encoded_parts import Table, read_table
 from nescio.data.images import Dataset
-from nescio.data.layout import CALIBRATION, TEST, TRAIN, part_of
-from nescio.data.parts import CALLED
+from nescio.data.layout import CALIBRATION, CALLED, TEST, TRAIN, part_of
 from nescio.data.reading import Reading
+from nescio.data.telling import tell_no_parts, tell_others
 from nescio.errors import DataError, UnreadableImage, UsageError
 from nescio.names import name_of
 from nescio.progress import SILENT, Reporter
@@ -99,9 +99,13 @@ def _sorted_out(
         raise DataError(
             f"{PREFIX}{folder}: it has no part 'train', but {', '.join(saved)}; save one of them"
         )
-    others = [name for name in saved if name not in found.values()]
-    if others:
-        reporter.note(f"{folder}: the parts {', '.join(others)} are left out")
+    left = {name: len(saved[name]) for name in saved if name not in found.values()}
+    if reading.labelled:
+        tell_no_parts(str(folder), left, reporter)
+    else:
+        (counted,) = found.values()
+        mend = f"name {PREFIX}{folder / next(iter(left), '')} to have those answered"
+        tell_others(str(folder), counted, left, mend, reporter)
     return {part: saved[name] for part, name in found.items()}
 
 

@@ -140,7 +140,8 @@ def read_images_like(
     if isinstance(data, ImageSet):
         return data
     if isinstance(data, str | Path) and not _is_one_file(data):
-        return all_images(load(data, reading=replace(reading, labelled=False), reporter=reporter))
+        unlabelled = replace(reading, labelled=False)
+        return all_images(load(data, reading=unlabelled, reporter=reporter), reporter)
     return _set(_find(data, reading), reading, classes, reporter)
 
 

@@ -27,6 +27,11 @@ USUAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """What the folders of the parts are usually called, in any case. What a set keeps for validation is
 calibrated on."""
 
+CALLED: Mapping[str, str] = MappingProxyType(
+    {TRAIN: "train", CALIBRATION: "validation", TEST: "test"}
+)
+"""What parts are called in names of images and in messages."""
+
 BEHIND = r"(?:set|data|images|split)?(?:(?:19|20)\d\d)?"
 """What people put behind such a name: ``training_set``, ``val2017``."""
 

@@ -13,6 +13,7 @@ from nescio.data.huggingface import PREFIX, read_saved
 from nescio.data.idx import read_idx_folder, read_idx_set
 from nescio.data.idx_names import IdxName, find_idx_parts, is_images_file
 from nescio.data.images import Dataset, ImageSet, Preprocessing
+from nescio.data.layout import CALLED, TEST, TRAIN
 from nescio.data.named import FOLDER_SETS, IDX_SETS, load_named
 from nescio.data.npz import read_npz
 from nescio.data.parquet import names_parquet, read_parquet
@@ -24,6 +25,7 @@ from nescio.data.shapes import mixed_shapes, novel_shapes, shapes, striped_shape
 from nescio.data.shards import names_shards, read_shards
 from nescio.data.shifts import shift_dataset, split_source
 from nescio.data.synthetic import digits, letters, noise
+from nescio.data.telling import tell_others
 from nescio.decode import DEFAULT
 from nescio.errors import DataError, UsageError
 from nescio.progress import SILENT, Reporter
@@ -163,9 +165,19 @@ def _read(text: str, reading: Reading, reporter: Reporter) -> Dataset:
     return _load_path(Path(text), reading, reporter)
 
 
-def all_images(dataset: Dataset) -> ImageSet:
-    """What counts of a set that is out of distribution, or predicted: its test split if any."""
-    return dataset.train if dataset.test is None else dataset.test
+def all_images(dataset: Dataset, reporter: Reporter = SILENT) -> ImageSet:
+    """What counts of a set that is out of distribution, or predicted: its test split if any.
+
+    Args:
+        dataset: The set.
+        reporter: Told of the images that do not count.
+    """
+    if dataset.test is None:
+        return dataset.train
+    mend = "name the file or folder that holds them to have those answered"
+    left = {CALLED[TRAIN]: len(dataset.train)}
+    tell_others(dataset.name, f"its {CALLED[TEST]} part", left, mend, reporter)
+    return dataset.test
 
 
 def _make(name: str, count: str, reading: Reading, seed: int, reporter: Reporter) -> Dataset:

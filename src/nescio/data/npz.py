@@ -25,11 +25,12 @@ from nescio.data.npz_layout import (
     list_entries,
     not_readable,
 )
-from nescio.data.parts import PixelPart, join_pixels, tell_absent
+from nescio.data.parts import PixelPart, join_pixels
 from nescio.data.preprocess import as_images
 from nescio.data.raw import RawImages
 from nescio.data.reading import Reading
 from nescio.data.rows import Stack
+from nescio.data.telling import tell_absent, tell_others
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
 
@@ -134,12 +135,11 @@ def _tell_unused(
         shown = ", ".join(str(entries[each]) for each in layout.others[:LISTED])
         more = ", ..." if len(layout.others) > LISTED else ""
         reporter.note(f"{name}: arrays that are not used: {shown}{more}")
-    left = [array for part, array in layout.images.items() if part not in parts]
-    if left:
-        reporter.note(
-            f"{name}: only the images in {layout.images[parts[0]]!r} count here, not those in "
-            f"{', '.join(left)}"
-        )
+    left = {
+        array: entries[array].images for part, array in layout.images.items() if part not in parts
+    }
+    mend = "save them to a file of their own to have them answered"
+    tell_others(name, layout.images[parts[0]], left, mend, reporter)
 
 
 def _read_labels(

@@ -77,6 +77,11 @@ class Entry:
         """What it is called."""
         return self.member.filename.removesuffix(".npy")
 
+    @property
+    def images(self) -> int:
+        """How many images it has, where it holds any."""
+        return self.shape[0] if self.shape else 0
+
     def __str__(self) -> str:
         """``images (60000, 28, 28) uint8``."""
         return f"{self.name} {self.shape} {self.dtype}"

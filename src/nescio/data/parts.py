@@ -17,24 +17,19 @@ from torch import Tensor
 
 from nescio.data.class_numbers import WHOLE, keep_occurring
 from nescio.data.images import Dataset, ImageSet
-from nescio.data.layout import CALIBRATION, TEST, TRAIN, USUAL, part_of
+from nescio.data.layout import CALIBRATION, CALLED, TEST, TRAIN, USUAL, part_of
 from nescio.data.preprocess import adapt
 from nescio.data.reading import Reading
 from nescio.data.rows import Stack, join
+from nescio.data.telling import tell_differing, tell_unlabelled
 from nescio.errors import DataError
 from nescio.progress import SILENT, Reporter
 
 KEYWORDS = MappingProxyType({word: part for part, words in USUAL.items() for word in words})
 """The part that each of the usual words stands for."""
 
-CALLED = MappingProxyType({TRAIN: "train", CALIBRATION: "validation", TEST: "test"})
-"""What parts are called in names of images and in messages."""
-
 BETWEEN = re.compile(r"[-._\s0-9]+")
 """What stands between the words of a file's name."""
-
-LISTED = 8
-"""Classes that a note names."""
 
 
 def part_of_file(path: Path) -> str | None:
@@ -106,42 +101,6 @@ def held_for_calibration(name: str, classes: Sequence[str], labels: Tensor, trai
             "validation part; move some there"
         )
     return torch.arange(len(labels)) >= train
-
-
-def tell_unlabelled(name: str, part: str, reporter: Reporter) -> None:
-    """Note a part that has no labels, where others have."""
-    reporter.note(f"{name}: its {CALLED[part]} part has no labels and is left out")
-
-
-def tell_absent(
-    name: str, names: Sequence[str], classes: Sequence[str], reporter: Reporter
-) -> None:
-    """Note names of classes that no image is of: only ``classes`` are."""
-    absent = [each for each in names if each not in classes]
-    if absent and classes:
-        more = ", ..." if len(absent) > LISTED else ""
-        count = "1 class" if len(absent) == 1 else f"{len(absent)} classes"
-        reporter.note(
-            f"{name}: {count} named in it without an image: {', '.join(absent[:LISTED])}{more}"
-        )
-
-
-def tell_differing(
-    name: str, train: Sequence[str], test: Sequence[str], reporter: Reporter
-) -> None:
-    """Note classes that the training part or the test part lacks."""
-    own = [each for each in test if each not in train]
-    missing = [each for each in train if each not in test]
-    if own:
-        reporter.note(
-            f"{name}: class {own[0]!r} is in the test part alone; evaluate counts its images as "
-            "to be refused with --unknown-classes unfamiliar"
-        )
-    if missing:
-        reporter.note(
-            f"{name}: class {missing[0]!r} has no images in the test part; add some, or nothing is "
-            "measured of it"
-        )
 
 
 @dataclass(frozen=True)
@@ -255,7 +214,7 @@ def _labelled_alone(
     if not labelled:
         return parts
     for part in parts.keys() - labelled.keys():
-        tell_unlabelled(name, part, reporter)
+        tell_unlabelled(name, CALLED[part], len(parts[part].images), reporter)
     return labelled
 
 

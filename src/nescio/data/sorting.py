@@ -129,8 +129,8 @@ def sort_without_labels(tree: Tree) -> SortedOut:
     part = Part(tuple(chosen), labels, () if labels is None else _in_order(set(labels)))
     left = len(tree.images) - len(chosen)
     note = (
-        f"{tree.root}: the images in {test} alone count here; the other {left} are left out (name "
-        "their folder for them)"
+        f"{tree.root}: the images in {test} alone count here; the other {left} are left out; name "
+        "their folder to have those answered"
     )
     return SortedOut({TRAIN: part}, {}, tree.others, (note,) if left else ())
 

@@ -151,7 +151,7 @@ def _open(
     elif path.is_file() and (is_images_file(path) or path.name.endswith(".npz")):
         yield _open_array(path, preprocessing, reading, reporter)
     else:
-        images = all_images(load(argument, reading=reading, seed=seed, reporter=reporter))
+        images = all_images(load(argument, reading=reading, seed=seed, reporter=reporter), reporter)
         names = images.names or images.name
         yield SetSource(images.fingerprint(), names, images.images, preprocessing)
 
@@ -167,7 +167,7 @@ def _open_array(
     if idx:
         images = read_idx_set(path, reading=reading, reporter=reporter)
     else:
-        images = all_images(read_npz(path, reading, reporter))
+        images = read_npz(path, reading, reporter).train
     return SetSource(file_stamp(path), images.name, images.images, preprocessing)
 
 
