@@ -14,7 +14,7 @@ from statistics import median
 
 import torch
 
-from nescio.errors import OutOfMemoryError, UsageError
+from nescio.errors import OutOfMemoryError, UsageError, says_no_memory
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 """What ``--precision`` may be."""
@@ -75,13 +75,7 @@ def lowered(device: torch.device, precision: torch.dtype) -> torch.autocast:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether this is how Python or PyTorch says that there is no memory left."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # On the CPU PyTorch has no type of its own for it.
-    words = str(error)
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in words or "not enough memory" in words
-    )
+    return isinstance(error, torch.OutOfMemoryError) or says_no_memory(error)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ line prints it after ``error:`` and exits with status 2. Beside them stands
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from nescio.names import printable
@@ -105,6 +106,24 @@ class CalibrationInterrupt(KeyboardInterrupt):
 
 class OutOfMemoryError(NescioError, MemoryError):
     """The memory of the machine or the device does not hold what was asked for."""
+
+
+NO_MEMORY = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "not enough memory",
+    "can't start new thread",
+)
+"""What a ``RuntimeError`` says where memory is short."""
+
+
+def says_no_memory(error: BaseException) -> bool:
+    """Whether this is how Python, or PyTorch on the CPU, says that there is no memory left."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # PyTorch has no type of its own for it, and a thread that has no memory for its stack neither.
+    told = isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+    return told or isinstance(error, MemoryError)
 
 
 class ServiceError(NescioError):

@@ -410,3 +410,20 @@ def test_memory_that_is_short_is_told(
     answer = client.post("/v1/predict", json=one())
     assert "memory" in problem(answer, 503)
     assert "retry-after" in answer.headers
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_memory_that_is_short_while_an_image_is_decoded(
+    error: Exception, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bands(_: Any) -> Iterator[None]:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nescio.decode.png.Png.bands", bands)
+        answer = client.post("/v1/predict", content=FILE, headers=PNG)
+    assert "memory" in problem(answer, 503)
+    assert "retry-after" in answer.headers
+    assert client.post("/v1/predict", content=FILE, headers=PNG).status_code == 200

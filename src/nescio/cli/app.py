@@ -33,7 +33,7 @@ from nescio.cli.review import review
 from nescio.cli.serve import serve
 from nescio.cli.train import train
 from nescio.cores import prepare_openmp
-from nescio.errors import NescioError, UsageError
+from nescio.errors import NescioError, UsageError, says_no_memory
 from nescio.launch import find_place
 
 EXPECTED_OS_ERRORS = {
@@ -176,5 +176,15 @@ def _tell(error: BaseException) -> int:
         case OSError() if error.errno in EXPECTED_OS_ERRORS:
             print_error(f"{error.filename or 'writing'}: {error.strerror}")
             return 2
+        case _ if says_no_memory(error):
+            print_error(
+                f"this machine has no memory left for what was asked ({_first_line(error)}); "
+                "free some, or ask for less at once"
+            )
+            return 2
     traceback.print_exception(error)
     return 1
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -20,10 +20,10 @@ from nescio.decode.png import SIGNATURE as PNG_SIGNATURE
 from nescio.decode.png import Png
 from nescio.decode.pnm import Pnm
 from nescio.decode.raster import Opened, Pixels, check_pixels
-from nescio.decode.shown import finish, to_channels
+from nescio.decode.shown import bytes_of, finish, to_channels
 from nescio.decode.tags import PREFIXES as TIFF_PREFIXES
 from nescio.decode.tiff import Tiff
-from nescio.errors import OutOfMemoryError, UnreadableImage
+from nescio.errors import OutOfMemoryError, UnreadableImage, says_no_memory
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *(("AVIF",) if HAS_AVIF else ()))
 """What is decoded; AVIF where Pillow was built with it. Its first bytes decide what a file is."""
@@ -143,19 +143,20 @@ def open_image(
         with _file(source) as file:
             opened = _open(file, formats, decoding)
             check_pixels(opened.facts.counted, decoding.max_pixels)
-            bytes_needed = 4 * opened.facts.counted
+            bytes_needed = bytes_of(opened.facts, decoding)
             yield opened
-    except UnreadableImage as error:
-        raise UnreadableImage(f"{name}: {error}") from None
     except FileNotFoundError:
         raise UnreadableImage(f"{name}: no such file") from None
-    except MemoryError as error:
-        raise _out_of_memory(name) from error
     except Exception as error:
-        # Decoders fail on hostile files in many ways; each means the same to the user. One that was
-        # refused memory may say that pixels are broken.
-        if not _has_room(bytes_needed):
-            raise _out_of_memory(name) from error
+        # One that was refused memory may say that pixels are broken.
+        if says_no_memory(error) or not _has_room(bytes_needed):
+            raise OutOfMemoryError(
+                f"{name}: the memory does not hold it while it is decoded; free some, or make it "
+                "smaller"
+            ) from error
+        if isinstance(error, UnreadableImage):
+            raise UnreadableImage(f"{name}: {error}") from None
+        # Decoders fail on hostile files in many ways; each means the same to the user.
         why = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableImage(f"{name}: not a readable image ({why})") from error
 
@@ -220,9 +221,3 @@ def _has_room(count: int) -> bool:
     except MemoryError:
         return False
     return True
-
-
-def _out_of_memory(name: str) -> OutOfMemoryError:
-    return OutOfMemoryError(
-        f"{name}: the memory does not hold it while it is decoded; free some, or make it smaller"
-    )

@@ -40,6 +40,10 @@ if HAS_AVIF:
     READERS["AVIF"] = AvifImageFile
 
 
+WEBP_WEIGHT = 8
+"""Bytes of a pixel that the WebP decoder holds: it keeps two frames of four."""
+
+
 @dataclass(frozen=True)
 class Plugin:
     """A file that Pillow has opened.
@@ -65,12 +69,20 @@ class Plugin:
 
         Raises:
             UnreadableImage: It has no pixels, or too many.
+            MemoryError: There is no room for them.
         """
+        room = 0
         if kind == "WEBP":
             file.seek(0)
-            check_pixels(_webp_pixels(file.read(30)), max_pixels)
+            pixels = _webp_pixels(file.read(30))
+            check_pixels(pixels, max_pixels)
+            room = WEBP_WEIGHT * pixels
         file.seek(0)
-        image = READERS[kind](file)
+        try:
+            image = READERS[kind](file)
+        except Exception:
+            np.empty(room, np.uint8)  # where there is none, this says so, and Pillow does not
+            raise
         whole = 0, 0, image.width, image.height
         if not image.width or not image.height:
             raise UnreadableImage("it has no pixels")

@@ -128,7 +128,7 @@ def to_channels(pixels: Pixels, channels: int) -> Pixels:
     Colour becomes grey by ITU-R 601 luma, grey becomes colour by repetition.
     """
     if pixels.ndim == 2:
-        return np.repeat(pixels[..., None], channels, -1)
+        return pixels[..., None] if channels == 1 else np.repeat(pixels[..., None], channels, -1)
     if channels == 3:
         return pixels
     grey = np.empty((*pixels.shape[:2], 1), np.uint8)

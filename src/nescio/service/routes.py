@@ -18,7 +18,7 @@ from starlette.responses import Response
 from torch import Tensor
 
 from nescio.data import Preprocessing
-from nescio.errors import OutOfMemoryError, RuleError
+from nescio.errors import OutOfMemoryError, RuleError, says_no_memory
 from nescio.refusal import Rule
 from nescio.service import wire
 from nescio.service.batching import Batcher, Busy, Work
@@ -177,7 +177,9 @@ async def _read_images(
             read = await in_thread(
                 service.large_reader, read_found, found, preprocessing, service.formats, deadline
             )
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not says_no_memory(error):
+            raise
         raise _no_memory() from None
     return read
 
