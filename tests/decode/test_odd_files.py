@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from odd_bitmaps import bmps, gifs
 from odd_files import Odd, all_odd, bomb
 
 from nescio.decode import Measure, decode_image, look_at_image, measure, open_image
@@ -20,7 +21,7 @@ ROUNDING = 1.5
 
 @pytest.fixture(scope="module")
 def files() -> list[Odd]:
-    return all_odd()
+    return [*all_odd(), *bmps(), *gifs()]
 
 
 def test_every_odd_file_is_read_rightly_or_refused(files: list[Odd]) -> None:

@@ -332,11 +332,6 @@ def others() -> Iterator[Odd]:
     )
     bomb = b"P5 70000 70000 65535\n\0"
     yield Odd("bomb.pgm", bomb, None)
-    rows = grey[:, :4]
-    bmp = _bmp(rows, height=4)
-    yield Odd("up.bmp", bmp, rows[::-1, :, None].astype(float))
-    yield Odd("down.bmp", _bmp(rows, height=-4), rows[..., None].astype(float))
-    yield Odd("cut.bmp", bmp[:-5], None)
     yield Odd("empty", b"", None)
     for start in (
         b"GIF89a",
@@ -345,42 +340,6 @@ def others() -> Iterator[Odd]:
         b"RIFF\0\0\0\0WEBPVP8 ",
     ):
         yield Odd(f"start-{start[:3].hex()}", start, None)
-    yield Odd("corner.gif", _gif((8, 6), (2, 1, 4, 3)), _corner())
-
-
-def _bmp(rows: np.ndarray, height: int) -> bytes:
-    palette = b"".join(bytes([i, i, i, 0]) for i in range(256))
-    place = 54 + len(palette)
-    info = struct.pack("<IiiHHIIiiII", 40, rows.shape[1], height, 1, 8, 0, 0, 0, 0, 256, 0)
-    return (
-        b"BM"
-        + struct.pack("<IHHI", place + rows.size, 0, 0, place)
-        + info
-        + palette
-        + rows.tobytes()
-    )
-
-
-def _gif(canvas: tuple[int, int], frame: tuple[int, int, int, int]) -> bytes:
-    """All of a frame in the second of two colours, black and red; codes of three bits."""
-    left, top, width, height = frame
-    codes = [4]  # clear
-    for number in range(width * height):
-        codes.append(1)
-        if number % 2:  # before codes would need more bits
-            codes.append(4)
-    bits = "".join(f"{code:03b}"[::-1] for code in [*codes, 5])
-    bits += "0" * (-len(bits) % 8)
-    data = bytes(int(bits[i : i + 8][::-1], 2) for i in range(0, len(bits), 8))
-    screen = struct.pack("<HHBBB", *canvas, 0x80, 0, 0) + bytes([0, 0, 0, 255, 0, 0])
-    image = struct.pack("<BHHHHB", 0x2C, left, top, width, height, 0)
-    return b"GIF89a" + screen + image + b"\x02" + bytes([len(data)]) + data + b"\0;"
-
-
-def _corner() -> np.ndarray:
-    shown = np.full((6, 8, 3), 255.0)
-    shown[1:4, 2:6] = 255, 0, 0
-    return shown
 
 
 def all_odd() -> list[Odd]:

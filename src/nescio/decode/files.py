@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from nescio.decode.bmp import Bmp
 from nescio.decode.decoding import DEFAULT, Decoding
 from nescio.decode.foreign import PREFIX, kind_of
 from nescio.decode.jpeg import SIGNATURE as JPEG_SIGNATURE
@@ -30,6 +31,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", *(("AVIF",) if HA
 
 SMALL = 2**18
 """Bytes; shorter files are read at once."""
+
+OURS: dict[str, type[Bmp | Pnm]] = {"BMP": Bmp, "PPM": Pnm}
+"""What reads the files of a format that Pillow would not read, or not rightly."""
 
 PNM = tuple(b"P%d" % kind for kind in range(1, 7))
 
@@ -192,9 +196,8 @@ def _open(file: BinaryIO, formats: tuple[str, ...], decoding: Decoding) -> Opene
         return Jpeg.open(file, decoding.reduce_to)
     if kind == "TIFF":
         return Tiff.open(file)
-    return (Pnm.open(file) if kind == "PPM" else None) or Plugin.open(
-        file, kind, decoding.max_pixels
-    )
+    ours = OURS[kind].open(file) if kind in OURS else None
+    return ours or Plugin.open(file, kind, decoding.max_pixels)
 
 
 def _format_of(start: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""Formats that Pillow reads as they are: BMP, GIF, WebP, AVIF, PNM of 8 bits."""
+"""Formats that Pillow reads as they are: other BMP, GIF, WebP, AVIF, PNM of 8 bits."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Plugin:
             max_pixels: The WebP decoder makes room for all of them as soon as it is opened.
 
         Raises:
-            UnreadableImage: It has no pixels, or too many.
+            UnreadableImage: It has no pixels, too many, or nothing says of which colours.
             MemoryError: There is no room for them.
         """
         room = 0
@@ -86,6 +86,10 @@ class Plugin:
         whole = 0, 0, image.width, image.height
         if not image.width or not image.height:
             raise UnreadableImage("it has no pixels")
+        if kind == "GIF" and image.mode == "L":
+            file.seek(10)
+            if not file.read(1)[0] & 0x80 and getattr(image, "_frame_palette", None) is None:
+                raise UnreadableImage("a GIF without colours of its own; save it as PNG")
         seen = image.tile[0][1] if kind == "GIF" and image.tile else None
         exif = image.info.get("exif")
         facts = Facts(
