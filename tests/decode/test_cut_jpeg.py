@@ -88,6 +88,32 @@ def test_whatever_the_picture(mode: str, options: dict[str, Any]) -> None:
         check(written(picture(kind, mode, size), **options), least)
 
 
+def check_every_cut(image: Image.Image, last: int | None, **options: Any) -> None:
+    """Without the mark of its end it is refused, or shows the same, wherever it is cut."""
+    content = written(image, **options)
+    whole = decode_image(io.BytesIO(content))
+    begin = content.rindex(b"\xff\xda") + 10 if last is None else len(content) - last
+    for place in range(begin, len(content) - len(END)):
+        try:
+            found = decode_image(io.BytesIO(content[:place]))
+        except UnreadableImage:
+            continue
+        assert found.shape == whole.shape, place
+        assert (found == whole).all(), place
+
+
+def test_a_cut_in_the_last_blocks_is_noticed() -> None:
+    check_every_cut(picture("striped", "RGB", (12, 20)), 40, subsampling=0, quality=90)
+    check_every_cut(picture("rough", "L", (12, 20)), 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [*OPTIONS[:4], {"quality": 95}, {"progressive": True}])
+@pytest.mark.parametrize("kind", ["rough", "striped", "white", "black"])
+def test_every_cut_is_noticed(kind: str, options: dict[str, Any]) -> None:
+    check_every_cut(picture(kind, "RGB", (20, 28)), None, **options)
+
+
 def test_a_whole_image_may_end_grey() -> None:
     for options in ({}, {"progressive": True}, {"restart_marker_blocks": 1}):
         content = written(picture("grey", "RGB", (40, 40)), **options)
