@@ -101,6 +101,37 @@ def test_without_a_range_what_is_not_sure_is_refused(tmp_path: Path) -> None:
         nescio.load(tmp_path, labelled=False, preprocessing=nescio.Preprocessing(1, 4, 4))
 
 
+def test_what_is_said_of_images_that_are_unlike_those_trained_on(tmp_path: Path) -> None:
+    save(tmp_path / "deep.png", np.array([[0, 3000]], np.uint16))
+    save(tmp_path / "plain.png", np.array([[0, 200]], np.uint8))
+    unknown = nescio.Preprocessing(1, 4, 4)
+    told = Told()
+    nescio.load(tmp_path, labelled=False, preprocessing=unknown, reporter=told)
+    (note,) = told.notes
+    assert "1 image has more than 8 bits, for which no range is known" in note
+    assert "deep.png" in note
+    known = nescio.Preprocessing(1, 4, 4, decoding=Decoding((0.0, 2000.0)))
+    told = Told()
+    nescio.load(tmp_path, labelled=False, preprocessing=known, reporter=told)
+    (note,) = told.notes
+    assert "1 image has values outside 0 to 2000, which were cut" in note
+
+
+def test_a_range_that_changes_nothing_is_told(tmp_path: Path) -> None:
+    save(tmp_path / "plain.png", np.array([[0, 200]], np.uint8))
+    told = Told()
+    reading = nescio.Reading(value_range=(0.0, 2000.0), labelled=False)
+    nescio.load(tmp_path, reading=reading, reporter=told)
+    assert any("so that --value-range changes none" in note for note in told.notes)
+
+
+def test_why_none_can_be_read_is_told(tmp_path: Path) -> None:
+    save(tmp_path / "large.png", np.zeros((40, 40), np.uint8))
+    few = nescio.Reading(max_pixels=100, skip_unreadable=True, labelled=False)
+    with pytest.raises(UnreadableImage, match=r"none of 1 .*large\.png: it has 1,600 pixels"):
+        nescio.load(tmp_path, reading=few)
+
+
 @pytest.mark.parametrize(("ink", "expected"), [(0, "#ffffff"), (250, "#000000")])
 def test_ink_stays_visible(ink: int, expected: str, tmp_path: Path) -> None:
     for name in ("a", "b"):

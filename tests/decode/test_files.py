@@ -178,8 +178,8 @@ def test_a_bomb_is_one_clear_line(side: int, look: Callable[..., object]) -> Non
     with pytest.raises(UnreadableImage) as caught:
         look(io.BytesIO(bomb(side)), "bomb.png")
     assert str(caught.value) == (
-        "bomb.png: it has more than the 89,478,485 pixels that are read, so make it smaller, "
-        "or raise --max-pixels"
+        f"bomb.png: it has {side**2:,} pixels, more than the 89,478,485 that are read, so make it "
+        "smaller, or raise --max-pixels"
     )
 
 

@@ -54,44 +54,63 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Some:
+    """How many images something holds for, and the first of them."""
+
+    count: int = 0
+    first: str = ""
+
+    def __add__(self, other: Some) -> Some:
+        return Some(self.count + other.count, self.first or other.first)
+
+    def __str__(self) -> str:
+        """For a person: ``3 images have``."""
+        return "1 image has" if self.count == 1 else f"{self.count:,} images have"
+
+
+@dataclass(frozen=True)
 class Remarks:
     """What should be said of images that were decoded.
 
     Attributes:
-        outside: How many had values outside the range.
-        first_outside: The first of them.
-        emptied: How many show nothing on their background.
-        first_emptied: The first of them.
+        outside: Those that had values outside the range.
+        emptied: Those that show nothing on their background.
+        assumed: Deep ones, where no range is known.
     """
 
-    outside: int = 0
-    first_outside: str = ""
-    emptied: int = 0
-    first_emptied: str = ""
+    outside: Some = Some()
+    emptied: Some = Some()
+    assumed: Some = Some()
 
     def __add__(self, other: Remarks) -> Remarks:
         return Remarks(
             self.outside + other.outside,
-            self.first_outside or other.first_outside,
             self.emptied + other.emptied,
-            self.first_emptied or other.first_emptied,
+            self.assumed + other.assumed,
         )
 
     def tell(self, preprocessing: Preprocessing, reporter: Reporter) -> None:
         """Note each kind once."""
         decoding = preprocessing.decoding
-        if self.outside and decoding.value_range is not None:
+        if self.outside.count and decoding.value_range is not None:
             low, high = decoding.value_range
             reporter.note(
-                f"{_count(self.outside)} values outside {low:g} to {high:g}, which were cut; the "
-                f"first is {self.first_outside}. A model is trained for another range with "
+                f"{self.outside} values outside {low:g} to {high:g}, which were cut; the "
+                f"first is {self.outside.first}. A model is trained for another range with "
                 "--value-range LOW:HIGH"
             )
-        if self.emptied:
+        if self.emptied.count:
             reporter.note(
-                f"{_count(self.emptied)} transparent parts and nothing to be seen once laid on "
-                f"{name_of(decoding.background)}; the first is {self.first_emptied}. A model is "
+                f"{self.emptied} transparent parts and nothing to be seen once laid on "
+                f"{name_of(decoding.background)}; the first is {self.emptied.first}. A model is "
                 "trained for another background with --background"
+            )
+        if self.assumed.count:
+            reporter.note(
+                f"{self.assumed} more than 8 bits, for which no range is known; black and white "
+                "are taken as their files have them (65535 is white in 16 bits, 1 in floats); the "
+                f"first is {self.assumed.first}. A model is trained with a range by --value-range "
+                "LOW:HIGH"
             )
 
 
@@ -141,11 +160,14 @@ def decode_opened(opened: Opened, name: str, preprocessing: Preprocessing) -> Ad
     pixels = to_channels(decoded.pixels, preprocessing.channels)
     planes = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
     image = adapt(planes[None], preprocessing)[0]
-    if not (decoded.outside or decoded.emptied):
+    if not (decoded.outside or decoded.emptied or decoded.assumed):
         return Adapted(image)
-    outside, emptied = int(decoded.outside), int(decoded.emptied)
-    return Adapted(image, Remarks(outside, name * outside, emptied, name * emptied))
-
-
-def _count(images: int) -> str:
-    return "1 image has" if images == 1 else f"{images:,} images have"
+    one = Some(1, name)
+    return Adapted(
+        image,
+        Remarks(
+            one if decoded.outside else Some(),
+            one if decoded.emptied else Some(),
+            one if decoded.assumed else Some(),
+        ),
+    )

@@ -31,8 +31,8 @@ def choose_shape(encoded: Encoded, reading: Reading, reporter: Reporter = SILENT
     if reading.settled is not None:
         return reading.settled
     looks = _look_at_all(encoded, reading, reporter)
-    if not looks:
-        raise UnreadableImage(f"none of {len(encoded.names)} image files can be read")
+    if reading.value_range is not None and not any(look.deep for look in looks.values()):
+        reporter.note("no image has more than 8 bits, so that --value-range changes none of them")
     deep = [i for i, look in looks.items() if look.deep and reading.value_range is None]
     clear = [i for i, look in looks.items() if look.transparent and reading.background == "auto"]
     some = clear[:: max(1, len(clear) // BACKGROUND_SAMPLE)]
@@ -46,8 +46,12 @@ def choose_shape(encoded: Encoded, reading: Reading, reporter: Reporter = SILENT
 
 
 def _look_at_all(encoded: Encoded, reading: Reading, reporter: Reporter) -> dict[int, Look]:
-    """What each image is, by its place, but those that may be skipped."""
-    looks: dict[int, Look] = {}
+    """What each image is, by its place, but those that may be skipped.
+
+    Raises:
+        UnreadableImage: One cannot be read, and none may be skipped; or none can.
+    """
+    looks, first = dict[int, Look](), ""
     with reporter.task("looking at sizes", len(encoded.names), "files") as task:
         for index, name in enumerate(encoded.names):
             try:
@@ -55,7 +59,12 @@ def _look_at_all(encoded: Encoded, reading: Reading, reporter: Reporter) -> dict
             except UnreadableImage as error:
                 if not reading.skip_unreadable:
                     raise UnreadableImage(mend(str(error))) from error
+                first = first or str(error)
             task.advance()
+    if not looks:
+        raise UnreadableImage(
+            f"none of {len(encoded.names)} image files can be read; the first: {first}"
+        )
     return looks
 
 

@@ -146,8 +146,9 @@ def open_image(
     try:
         with _file(source) as file:
             opened = _open(file, formats, decoding)
-            check_pixels(opened.facts.counted, decoding.max_pixels)
-            bytes_needed = bytes_of(opened.facts, decoding)
+            facts = opened.facts
+            check_pixels(facts.area, decoding.max_pixels, facts.counted)
+            bytes_needed = bytes_of(facts, decoding)
             yield opened
     except FileNotFoundError:
         raise UnreadableImage(f"{name}: no such file") from None

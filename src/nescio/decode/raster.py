@@ -108,16 +108,23 @@ class Opened(Protocol):
         ...
 
 
-def check_pixels(count: int, most: int) -> None:
+def check_pixels(area: int, most: int, counted: int | None = None) -> None:
     """See that an image is not absurdly large.
+
+    Args:
+        area: Its pixels.
+        most: That may be.
+        counted: For how many they count, where that is more.
 
     Raises:
         UnreadableImage: It is.
     """
-    if count > most:
+    counted = counted or area
+    if counted > most:
+        count_for = f" (of many bytes: they count for {counted:,})" if counted > area else ""
         raise UnreadableImage(
-            f"it has more than the {most:,} pixels that are read, so make it smaller, or raise "
-            "--max-pixels"
+            f"it has {area:,} pixels{count_for}, more than the {most:,} that are read, so make it "
+            "smaller, or raise --max-pixels"
         )
 
 

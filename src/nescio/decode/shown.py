@@ -26,11 +26,13 @@ class Decoded:
         pixels: ``(H, W)`` when grey, ``(H, W, 3)`` when coloured.
         outside: Whether some of its values lay outside the range, and were cut.
         emptied: Whether something was to be seen in it, and nothing is on its background.
+        assumed: Whether it is deep and its own white was taken, since no range is known.
     """
 
     pixels: Pixels
     outside: bool = False
     emptied: bool = False
+    assumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def finish(opened: Opened, decoding: Decoding) -> Decoded:
         parts.append(shown)
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
     pixels = _turned(_as_grey(whole), facts.orientation)
-    return Decoded(pixels, outside, clear and varied and _is_constant(pixels))
+    emptied = clear and varied and _is_constant(pixels)
+    return Decoded(pixels, outside, emptied, facts.deep and decoding.value_range is None)
 
 
 def bytes_of(facts: Facts, decoding: Decoding) -> int:
