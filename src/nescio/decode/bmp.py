@@ -54,35 +54,23 @@ class Bmp:
         Raises:
             UnreadableImage: It has no pixels, or an alpha that Pillow would drop.
         """
-        file.seek(0)
-        start = file.read(14 + ALPHA)
-        if len(start) < 14 + CORE:
+        header = _Header.read(file)
+        if header is None or header.compression != PLAIN or header.bits not in PACKED:
             return None
-        place, size = struct.unpack_from("<II", start, 10)
-        if size == CORE:
-            (width, height, _, bits), compression, used, step = (
-                struct.unpack_from("<HHHH", start, 18), PLAIN, 0, 3
-            )  # fmt: skip
-        elif size >= INFO and len(start) >= 14 + INFO:
-            width, height, _, bits, compression = struct.unpack_from("<iiHHI", start, 18)
-            (used,), step = struct.unpack_from("<I", start, 46), 4
-        else:
-            return None
-        if compression == MASKED and bits == 16 and size >= ALPHA and any(start[66:70]):
-            raise UnreadableImage("a BMP of 16 bits with alpha; save it as PNG")
-        if compression != PLAIN or bits not in PACKED:
-            return None
-        if width <= 0 or not height:
+        if header.width <= 0 or not header.height:
             raise UnreadableImage("it has no pixels")
+        most = 2**header.bits
+        file.seek(header.end)
+        entries = file.read(header.entry * min(header.colours or most, most))
+        found = np.frombuffer(entries, np.uint8, len(entries) // header.entry * header.entry)
         colours = np.zeros((256, 3), np.uint8)
-        file.seek(14 + size)
-        entries = file.read(step * min(used or 2**bits, 2**bits))
-        found = np.frombuffer(entries[: len(entries) // step * step], np.uint8).reshape(-1, step)
-        colours[: len(found)] = found[:, 2::-1]
-        if place in (0, 14 + size):  # as some programs write it who forget the palette
-            place = 14 + size + step * (used or 2**bits)
-        facts = Facts(abs(height), width, colour=bool((colours != colours[:, :1]).any()))
-        return cls(file, facts, bits, colours, place, height > 0)
+        colours[: len(found) // header.entry] = found.reshape(-1, header.entry)[:, 2::-1]
+        place = header.data
+        if place in (0, header.end):  # some programs forget the palette
+            place = header.end + header.entry * (header.colours or most)
+        coloured = bool((colours != colours[:, :1]).any())
+        facts = Facts(abs(header.height), header.width, colour=coloured)
+        return cls(file, facts, header.bits, colours, place, header.height > 0)
 
     def bands(self) -> Iterator[Band]:
         """Decode it from top to bottom.
@@ -107,3 +95,51 @@ class Bmp:
             places = np.asarray(Image.frombytes("P", (width, count), content, "raw", *args))
             shown = self.colours if self.facts.colour else self.colours[:, 0]
             yield Band(shown[places])
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the headers say.
+
+    Attributes:
+        data: The place of the scan lines.
+        end: That of what stands behind the header: the palette.
+        width: In pixels.
+        height: Likewise; negative where the highest scan line comes first.
+        bits: Of a pixel.
+        compression: Its kind.
+        colours: Of the palette; 0 for as many as there can be.
+        entry: Bytes of each.
+    """
+
+    data: int
+    end: int
+    width: int
+    height: int
+    bits: int
+    compression: int = PLAIN
+    colours: int = 0
+    entry: int = 3
+
+    @classmethod
+    def read(cls, file: BinaryIO) -> _Header | None:
+        """Read them; ``None`` where they are of another form.
+
+        Raises:
+            UnreadableImage: They tell of an alpha that Pillow would drop.
+        """
+        file.seek(0)
+        start = file.read(14 + ALPHA)
+        if len(start) < 14 + CORE:
+            return None
+        data, size = struct.unpack_from("<II", start, 10)
+        if size == CORE:
+            width, height, _, bits = struct.unpack_from("<HHHH", start, 18)
+            return cls(data, 14 + size, width, height, bits)
+        if size < INFO or len(start) < 14 + INFO:
+            return None
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", start, 18)
+        (colours,) = struct.unpack_from("<I", start, 46)
+        if compression == MASKED and bits == 16 and size >= ALPHA and any(start[66:70]):
+            raise UnreadableImage("a BMP of 16 bits with alpha; save it as PNG")
+        return cls(data, 14 + size, width, height, bits, compression, colours, 4)

@@ -17,8 +17,8 @@ from nescio.decode.foreign import PREFIX, kind_of
 from nescio.decode.jpeg import SIGNATURE as JPEG_SIGNATURE
 from nescio.decode.jpeg import Jpeg
 from nescio.decode.plugin import HAS_AVIF, Plugin
-from nescio.decode.png import SIGNATURE as PNG_SIGNATURE
 from nescio.decode.png import Png
+from nescio.decode.png_chunks import SIGNATURE as PNG_SIGNATURE
 from nescio.decode.pnm import Pnm
 from nescio.decode.raster import Opened, Pixels, check_pixels
 from nescio.decode.shown import bytes_of, finish, to_channels

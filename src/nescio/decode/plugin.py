@@ -71,25 +71,10 @@ class Plugin:
             UnreadableImage: It has no pixels, too many, or nothing says of which colours.
             MemoryError: There is no room for them.
         """
-        room = 0
-        if kind == "WEBP":
-            file.seek(0)
-            pixels = _webp_pixels(file.read(30))
-            check_pixels(pixels, max_pixels)
-            room = WEBP_WEIGHT * pixels
-        file.seek(0)
-        try:
-            image = READERS[kind](file)
-        except Exception:
-            np.empty(room, np.uint8)  # where there is none, this says so, and Pillow does not
-            raise
+        image = _opened(file, kind, max_pixels)
         whole = 0, 0, image.width, image.height
         if not image.width or not image.height:
             raise UnreadableImage("it has no pixels")
-        if kind == "GIF" and image.mode == "L":
-            file.seek(10)
-            if not file.read(1)[0] & 0x80 and getattr(image, "_frame_palette", None) is None:
-                raise UnreadableImage("a GIF without colours of its own; save it as PNG")
         seen = image.tile[0][1] if kind == "GIF" and image.tile else None
         exif = image.info.get("exif")
         facts = Facts(
@@ -121,6 +106,27 @@ class Plugin:
                 alpha = inside if alpha is None else np.minimum(alpha, inside)
             top += len(band.values)
             yield replace(band, alpha=alpha)
+
+
+def _opened(file: BinaryIO, kind: str, max_pixels: int) -> ImageFile:
+    """By Pillow, where nothing tells against it: see :meth:`Plugin.open`."""
+    room = 0
+    if kind == "WEBP":
+        file.seek(0)
+        pixels = _webp_pixels(file.read(30))
+        check_pixels(pixels, max_pixels)
+        room = WEBP_WEIGHT * pixels
+    file.seek(0)
+    try:
+        image = READERS[kind](file)
+    except Exception:
+        np.empty(room, np.uint8)  # where there is none, this says so, and Pillow does not
+        raise
+    if kind == "GIF" and image.mode == "L":
+        file.seek(10)
+        if not file.read(1)[0] & 0x80 and getattr(image, "_frame_palette", None) is None:
+            raise UnreadableImage("a GIF without colours of its own; save it as PNG")
+    return image
 
 
 def _webp_pixels(start: bytes) -> int:

@@ -1,8 +1,7 @@
 """PNG: what pixels need is taken out of the file; the rest can do no harm.
 
-Chunks are walked here, so that optional ones never decide whether pixels can be read, and scan
-lines are inflated here, band by band, so that missing ones are noticed and memory is bounded.
-Pillow undoes the filters. See the PNG specification, third edition (W3C, 2025).
+Scan lines come band by band from :mod:`nescio.decode.png_chunks`, so that memory is bounded. Pillow
+undoes their filters. See the PNG specification, third edition (W3C, 2025).
 """
 
 from __future__ import annotations
@@ -18,10 +17,9 @@ import numpy as np
 from PIL import Image
 
 from nescio.decode.exif import orientation_of
+from nescio.decode.png_chunks import Inflated, chunks, content_of, optional
 from nescio.decode.raster import Band, Facts, Pixels, Samples, rows_of
 from nescio.errors import UnreadableImage
-
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 """Colour types."""
@@ -47,15 +45,6 @@ PASSES = (
     (1, 2, 0, 1),
 )
 """First row, step, first column, step of each pass of Adam7: section 8.1."""
-
-MOST_CHUNKS = 2**17
-"""More are no image but an attempt to keep the reader busy."""
-
-MOST_NEEDED = 2**16
-"""Bytes of a header or a palette; both are far smaller."""
-
-MOST_OPTIONAL = 2**20
-"""Bytes of EXIF or transparency."""
 
 
 @dataclass(frozen=True)
@@ -133,17 +122,17 @@ class Png:
         """
         header, orientation = None, 1
         found, data = {b"PLTE": b"", b"tRNS": b""}, list[tuple[int, int]]()
-        for kind, place, length in _chunks(file):
+        for kind, place, length in chunks(file):
             if kind == b"IHDR" and header is None:
-                header = Header.of(_content(file, kind, length))
+                header = Header.of(content_of(file, kind, length))
             elif header is None:
                 break
             elif kind == b"IDAT":
                 data.append((place, length))
             elif kind == b"eXIf":
-                orientation = orientation_of(_optional(file, kind, length))
+                orientation = orientation_of(optional(file, kind, length))
             elif kind in found:
-                read = _content if kind == b"PLTE" else _optional
+                read = content_of if kind == b"PLTE" else optional
                 found[kind] = read(file, kind, length)
         if header is None:
             raise UnreadableImage("its header is damaged")
@@ -160,11 +149,11 @@ class Png:
         Raises:
             UnreadableImage: Scan lines are damaged or missing.
         """
-        lines = _Inflated(self.file, self.data)
+        lines = Inflated(self.file, self.data)
         for samples in self._woven(lines) if self.header.interlaced else self._in_turn(lines):
             yield self._band(samples)
 
-    def _in_turn(self, lines: _Inflated) -> Iterator[Samples]:
+    def _in_turn(self, lines: Inflated) -> Iterator[Samples]:
         """The samples ``(h, W, C)`` of each band."""
         head, above = self.header, b""
         rows = rows_of(head.width)
@@ -175,7 +164,7 @@ class Png:
             above = raw[-1].tobytes()
             yield self._unpacked(raw[1:] if top else raw, head.width)
 
-    def _woven(self, lines: _Inflated) -> Iterator[Samples]:
+    def _woven(self, lines: Inflated) -> Iterator[Samples]:
         """Likewise, of an image that is put together from seven passes."""
         head = self.header
         depth = np.uint16 if head.bits == 16 else np.uint8
@@ -257,85 +246,6 @@ RAW = {
     8: (("RGBA", "RGBA;16B"), ("RGBA", "RGBA;16L")),
 }
 """The modes of Pillow that give the bytes of a pixel as they are, by their number."""
-
-BLOCK = 2**18
-"""Compressed bytes that are read at a time."""
-
-
-class _Inflated:
-    """The scan lines, inflated as they are asked for."""
-
-    def __init__(self, file: BinaryIO, data: tuple[tuple[int, int], ...]) -> None:
-        self._pieces = _compressed(file, data)
-        self._inflate, self._left = zlib.decompressobj(), b""
-
-    def read(self, count: int) -> bytes:
-        """So many bytes.
-
-        Raises:
-            UnreadableImage: There are fewer, or they are damaged.
-        """
-        found, missing = list[bytes](), count
-        while missing:
-            if not self._left:
-                self._left = next(self._pieces, b"")
-                if not self._left or self._inflate.eof:
-                    raise UnreadableImage("it is cut off: scan lines are missing")
-            try:
-                found.append(self._inflate.decompress(self._left, missing))
-            except zlib.error:
-                raise UnreadableImage("its pixels are damaged") from None
-            self._left = self._inflate.unconsumed_tail
-            missing -= len(found[-1])
-        return b"".join(found)
-
-
-def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, place and length of each chunk before the last; the file stands at its content."""
-    place = len(SIGNATURE)
-    for _ in range(MOST_CHUNKS):
-        file.seek(place)
-        framed = file.read(8)
-        if len(framed) < 8:
-            return
-        length, kind = struct.unpack(">I4s", framed)
-        if kind == b"IEND":
-            return
-        yield kind, place + 8, length
-        place += length + 12
-
-
-def _compressed(file: BinaryIO, data: tuple[tuple[int, int], ...]) -> Iterator[bytes]:
-    """The compressed scan lines, piece by piece, once checked."""
-    for place, length in data:
-        file.seek(place)
-        check, left = zlib.crc32(b"IDAT"), length
-        while left:
-            piece = file.read(min(BLOCK, left))
-            if not piece:
-                return
-            check, left = zlib.crc32(piece, check), left - len(piece)
-            if not left and file.read(4) not in (b"", struct.pack(">I", check)):
-                raise UnreadableImage("its pixels are damaged: a checksum is wrong")
-            yield piece
-
-
-def _content(file: BinaryIO, kind: bytes, length: int) -> bytes:
-    """The content of a chunk that pixels need.
-
-    Raises:
-        UnreadableImage: It is damaged.
-    """
-    content = file.read(length) if length <= MOST_NEEDED else b""
-    if len(content) < length or file.read(4) != struct.pack(">I", zlib.crc32(kind + content)):
-        raise UnreadableImage("its header or palette is damaged: a checksum is wrong")
-    return content
-
-
-def _optional(file: BinaryIO, kind: bytes, length: int) -> bytes:
-    """The content of a chunk; nothing where it is damaged, or larger than there is use for."""
-    content = file.read(length) if length <= MOST_OPTIONAL else b""
-    return content if file.read(4) == struct.pack(">I", zlib.crc32(kind + content)) else b""
 
 
 def _squeezed(samples: Samples) -> Samples:

@@ -46,7 +46,6 @@ class Tag(IntEnum):
     INK_SET = 332
     EXTRA_SAMPLES = 338
     SAMPLE_FORMAT = 339
-    SUBSAMPLING = 530
 
 
 @dataclass(frozen=True)
