@@ -196,6 +196,10 @@ def gifs() -> Iterator[Odd]:
     outside[1:, 2:] = shown
     yield Odd("outside.gif", gif((4, 2), frame(rows, (2, 1))), outside)
     yield Odd("no-canvas.gif", gif((0, 0), whole), shown)
+    large = struct.pack("<BHHHHB", 0x2C, 0, 0, 20_000, 20_000, 0)
+    yield Odd("bomb.gif", gif((1, 1), whole.replace(whole[8:18], large)), None)
+    comment = b"!\xfe\3abc\2de\0"
+    yield Odd("comment.gif", gif((4, 2), comment + whole), shown)
     for disposal in range(4):
         first = frame(rows, disposal=disposal)
         yield Odd(f"moving-{disposal}.gif", gif((4, 2), first, other, first), shown)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from io import SEEK_CUR
 from typing import BinaryIO
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL.ImageFile import ImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from nescio.decode.decoding import MAX_PIXELS
 from nescio.decode.exif import orientation_of
 from nescio.decode.raster import (
     Band,
@@ -111,6 +114,8 @@ class Plugin:
 def _opened(file: BinaryIO, kind: str, max_pixels: int) -> ImageFile:
     """By Pillow, where nothing tells against it: see :meth:`Plugin.open`."""
     room = 0
+    if kind == "GIF":
+        _check_gif(file, max_pixels)
     if kind == "WEBP":
         file.seek(0)
         pixels = _webp_pixels(file.read(30))
@@ -122,11 +127,38 @@ def _opened(file: BinaryIO, kind: str, max_pixels: int) -> ImageFile:
     except Exception:
         np.empty(room, np.uint8)  # where there is none, this says so, and Pillow does not
         raise
-    if kind == "GIF" and image.mode == "L":
-        file.seek(10)
-        if not file.read(1)[0] & 0x80 and getattr(image, "_frame_palette", None) is None:
-            raise UnreadableImage("a GIF without colours of its own; save it as PNG")
     return image
+
+
+def _check_gif(file: BinaryIO, max_pixels: int) -> None:
+    """See that its first picture has colours, and makes its canvas not absurdly large.
+
+    Pillow would take grey ones, and warn of more than it takes for honest. See GIF89a, sections 15
+    to 24; what is damaged is left to Pillow.
+
+    Raises:
+        UnreadableImage: It has none, or makes it so.
+    """
+    file.seek(6)
+    screen = file.read(7)
+    if len(screen) < 7:
+        return
+    width, height, flags, _ = struct.unpack("<HHBH", screen)
+    coloured = bool(flags & 0x80)
+    file.seek(3 << (flags & 7) + 1 if coloured else 0, SEEK_CUR)
+    while (mark := file.read(1)) not in (b"", b";"):
+        if mark == b"!":
+            file.seek(1, SEEK_CUR)
+            while length := file.read(1).rjust(1, b"\0")[0]:
+                file.seek(length, SEEK_CUR)
+        elif mark == b"," and len(descriptor := file.read(9)) == 9:
+            left, top, across, down, flags = struct.unpack("<HHHHB", descriptor)
+            if not coloured and not flags & 0x80:
+                raise UnreadableImage("a GIF without colours of its own; save it as PNG")
+            if left + across > width or top + down > height:
+                area = max(width, left + across) * max(height, top + down)
+                check_pixels(area, min(max_pixels, MAX_PIXELS))
+            return
 
 
 def _webp_pixels(start: bytes) -> int:
