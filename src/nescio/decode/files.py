@@ -142,19 +142,18 @@ def open_image(
         UnreadableImage: It is no image, or absurdly large, or fails while it is decoded.
         OutOfMemoryError: The memory does not hold it.
     """
-    name, bytes_needed = name or str(source), 0
+    name, facts = name or str(source), None
     try:
         with _file(source) as file:
             opened = _open(file, formats, decoding)
+            check_pixels(opened.facts.area, decoding.max_pixels, opened.facts.counted)
             facts = opened.facts
-            check_pixels(facts.area, decoding.max_pixels, facts.counted)
-            bytes_needed = bytes_of(facts, decoding)
             yield opened
     except FileNotFoundError:
         raise UnreadableImage(f"{name}: no such file") from None
     except Exception as error:
         # One that was refused memory may say that pixels are broken.
-        if says_no_memory(error) or not _has_room(bytes_needed):
+        if says_no_memory(error) or not _has_room(bytes_of(facts, decoding) if facts else 0):
             raise OutOfMemoryError(
                 f"{name}: the memory does not hold it while it is decoded; free some, or make it "
                 "smaller"

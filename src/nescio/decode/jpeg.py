@@ -185,6 +185,9 @@ class Jpeg:
     def _ends_grey(self, image: Image.Image) -> bool:
         """Whether its last pixels are as libjpeg leaves them where data end too early."""
         right, bottom = image.size
+        last = image.getpixel((right - 1, bottom - 1))
+        if not {*(last if isinstance(last, tuple) else (last,))} <= {*GREY}:
+            return False  # as most show at once
         left = max(0, right - CORNER // self.facts.reduced)
         return not image.crop((left, bottom - 1, right, bottom)).tobytes().strip(GREY)
 
@@ -238,7 +241,8 @@ class _Frame:
         whole = Facts(
             self.height, self.width, colour=colour, orientation=orientation, weight=weight
         )
-        return replace(whole, reduced=whole.factor(least))
+        factor = whole.factor(least)
+        return whole if factor == 1 else replace(whole, reduced=factor)
 
 
 def _segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
