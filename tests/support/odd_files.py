@@ -330,6 +330,10 @@ def others() -> Iterator[Odd]:
         b"P4\n8 1\n\xa5",
         255.0 * np.array([[[0], [1], [0], [1], [1], [0], [1], [0]]]),
     )
+    yield Odd("lines.pgm", b"P5\r\n5 4\r\n255\r" + grey.tobytes(), shown)
+    yield Odd("first.pgm", b"P5\n1 1\n255\r\n", np.full((1, 1, 1), 10.0))
+    yield Odd("two-ends.pgm", b"P5\r\n5 4\r\n255\r\n" + grey.tobytes(), None)
+    yield Odd("two-ends.ppm", b"P6\r\n5 4\r\n4095\r\n" + colour.astype(">u2").tobytes(), None)
     bomb = b"P5 70000 70000 65535\n\0"
     yield Odd("bomb.pgm", bomb, None)
     yield Odd("empty", b"", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import SEEK_END
 from typing import BinaryIO
 
 import numpy as np
@@ -43,19 +44,23 @@ class Pnm:
         """Read the header; ``None`` where it is of 8 bits, or none.
 
         Raises:
-            UnreadableImage: It has no pixels.
+            UnreadableImage: It has no pixels, or does not say where they begin.
         """
         file.seek(0)
         kind = file.read(2)
         if kind not in CHANNELS:
             return None
         numbers = _numbers(file)
-        if numbers is None or not 255 < numbers[2] < 65536:
+        if numbers is None or not 0 < numbers[2] < 65536:
             return None
         width, height, white = numbers
         if not width or not height:
             raise UnreadableImage("it has no pixels")
         channels = CHANNELS[kind]
+        if kind not in DIGITS:
+            _check_begin(file, width * height * channels * (2 if white > 255 else 1))
+        if white < 256:
+            return None
         facts = Facts(height, width, colour=channels > 1, deep=True, weight=2 * channels)
         return cls(file, kind, facts, white, file.tell())
 
@@ -86,6 +91,22 @@ class Pnm:
         if len(samples) < count:
             raise UnreadableImage("it is cut off: scan lines are missing")
         return samples
+
+
+def _check_begin(file: BinaryIO, count: int) -> None:
+    """See that so many bytes begin where the file stands, behind the one blank that ends a header.
+
+    Raises:
+        UnreadableImage: A program that ends lines in two characters may have written one more.
+    """
+    place = file.tell()
+    file.seek(place - 1)
+    two = file.read(2) == b"\r\n"
+    if two and file.seek(0, SEEK_END) - place > count:
+        raise UnreadableImage(
+            "its header ends in CR LF, so that nothing says where its pixels begin; save it as PNG"
+        )
+    file.seek(place)
 
 
 def _numbers(file: BinaryIO) -> tuple[int, int, int] | None:
