@@ -227,3 +227,16 @@ def png_file(values: np.ndarray, *, interlaced: bool) -> bytes:
         + struct.pack(">I", zlib.crc32(kind + content))
         for kind, content in chunks
     )
+
+
+def test_a_tiff_with_a_wrong_checksum_is_refused() -> None:
+    content = io.BytesIO()
+    values = np.random.default_rng(0).integers(0, 256, (20, 20), np.uint8)
+    Image.fromarray(values).save(content, "TIFF", compression="tiff_adobe_deflate")
+    whole = bytearray(content.getvalue())
+    with Image.open(content) as image:
+        place = image.tag_v2[273][0]
+    assert (decode_image(io.BytesIO(whole)) == values).all()
+    whole[place + 100] ^= 1
+    with pytest.raises(UnreadableImage, match="a strip or tile is damaged"):
+        decode_image(io.BytesIO(whole), "x.tif")

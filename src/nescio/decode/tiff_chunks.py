@@ -184,10 +184,13 @@ def _decompressed(stored: bytes, compression: int, width: int, rows: int) -> byt
     if compression == NONE:
         return stored
     if compression in (DEFLATE, OLD_DEFLATE):
+        inflate = zlib.decompressobj()
         try:
-            return zlib.decompressobj().decompress(stored, rows * width)
+            content = inflate.decompress(stored, rows * width)
+            inflate.decompress(inflate.unconsumed_tail, 1)  # the checksum behind them
         except zlib.error:
             raise UnreadableImage("a strip or tile is damaged") from None
+        return content
     if compression in (LZW, PACKBITS, LZMA, ZSTD):
         image = TiffImageFile(BytesIO(_bytes_as_tiff(stored, compression, width, rows)))
         return image.tobytes()
