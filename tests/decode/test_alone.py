@@ -91,5 +91,11 @@ def adapted(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
     return adapt(torch.tensor(pixels).permute(2, 0, 1)[None].contiguous(), preprocessing)[0]
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_read_can_be_written_to(files: list[Path], channels: int) -> None:
+    for file in files:
+        assert read_image(file, Decoding((0.0, 4095.0)), channels).flags.writeable, file
+
+
 def test_a_path_may_be_text(files: list[Path]) -> None:
     assert read_image(str(files[0])).shape[-1] == 3

@@ -101,7 +101,8 @@ def read_image(
         OutOfMemoryError: The memory does not hold it.
     """
     path = Path(source) if isinstance(source, str) else source
-    return to_channels(decode_image(path, decoding=decoding), channels)
+    # A copy, since others are not to be written to, of which PyTorch would warn.
+    return np.array(to_channels(decode_image(path, decoding=decoding), channels))
 
 
 def look_at_image(
