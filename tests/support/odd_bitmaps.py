@@ -72,6 +72,9 @@ def bmps() -> Iterator[Odd]:
     yield Odd("up.bmp", up, levels[::-1])
     yield Odd("down.bmp", bmp((4, -5), 8, rows.tobytes(), palette=grey), levels)
     yield Odd("cut.bmp", up[:-5], None)
+    yield Odd("header-222.bmp", up[:14] + (222).to_bytes(4, "little") + up[18:], None)
+    yield Odd("palette-2^31.bmp", up[:46] + (2**31).to_bytes(4, "little") + up[50:], None)
+    yield Odd("cut-palette.bmp", up[:71], None)
     yield from _packed()
     yield from _masked()
 

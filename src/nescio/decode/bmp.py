@@ -20,6 +20,13 @@ from nescio.errors import UnreadableImage
 CORE, INFO, ALPHA = 12, 40, 56
 """Bytes of headers: of OS/2, of Windows, and from which on there is a mask of alpha."""
 
+LONGER = (INFO, 52, ALPHA, 64, 108, 124)
+"""All sizes of headers that are longer than the first, Windows' and OS/2's."""
+
+MOST_COLOURS = 2**16
+"""More in a palette are no number of colours; of more than samples tell apart the rest is passed
+over."""
+
 PACKED = {1: "P;1", 4: "P;4", 8: "P"}
 """How Pillow calls samples of so many bits."""
 
@@ -57,14 +64,18 @@ class Bmp:
         header = _Header.read(file)
         if header is None or header.compression != PLAIN or header.bits not in PACKED:
             return None
+        if header.colours > MOST_COLOURS:
+            return None
         if header.width <= 0 or not header.height:
             raise UnreadableImage("it has no pixels")
         most = 2**header.bits
         file.seek(header.end)
         entries = file.read(header.entry * min(header.colours or most, most))
-        found = np.frombuffer(entries, np.uint8, len(entries) // header.entry * header.entry)
+        if len(entries) % header.entry:
+            raise UnreadableImage("it is cut off: its palette is not whole")
+        found = np.frombuffer(entries, np.uint8).reshape(-1, header.entry)[:, 2::-1]
         colours = np.zeros((256, 3), np.uint8)
-        colours[: len(found) // header.entry] = found.reshape(-1, header.entry)[:, 2::-1]
+        colours[: len(found)] = found
         place = header.data
         if place in (0, header.end):  # some programs forget the palette
             place = header.end + header.entry * (header.colours or most)
@@ -136,7 +147,7 @@ class _Header:
         if size == CORE:
             width, height, _, bits = struct.unpack_from("<HHHH", start, 18)
             return cls(data, 14 + size, width, height, bits)
-        if size < INFO or len(start) < 14 + INFO:
+        if size not in LONGER or len(start) < 14 + INFO:
             return None
         width, height, _, bits, compression = struct.unpack_from("<iiHHI", start, 18)
         (colours,) = struct.unpack_from("<I", start, 46)
