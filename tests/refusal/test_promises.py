@@ -15,10 +15,18 @@ from nescio.refusal import (
     promise_table,
 )
 
+BUMPY = World(bumpy=True)
+"""Its risk does not rise with doubt: some of the surest answers are wrong."""
+
+ANSWERED = {World(): 0.3, BUMPY: 0.28}
+"""The least share of familiar images that is answered, promised 4 % with 500 calibration images.
+In a bumpy world that is 0.298: the procedure in which no larger error rate answers less costs 2
+points there, of the 0.320 of one that looks at this rate alone."""
+
 
 @pytest.mark.parametrize(
     ("world", "images", "per_class"),
-    [(World(), 500, False), (World(bumpy=True), 600, False), (World(), 1500, True)],
+    [(World(), 500, False), (BUMPY, 500, False), (World(), 1500, True)],
     ids=["rising", "bumpy", "each class"],
 )
 @pytest.mark.slow
@@ -31,19 +39,17 @@ def test_promises_hold_over_repeated_calibration(
     assert result.risk_holds(0.8) > 1e-3
     # It is a promise kept by more than silence: nearly always there is a threshold.
     assert result.answered > 900
-    assert result.coverage > 0.3
+    assert result.coverage > ANSWERED[world]
     # The mean of 1,000 calibrations is known to about a thousandth.
     assert result.refusal <= 0.05 + 0.002
 
 
-@pytest.mark.parametrize(
-    ("world", "images"), [(World(), 500), (World(bumpy=True), 600)], ids=["rising", "bumpy"]
-)
-def test_promises_hold_over_a_hundred_calibrations(world: World, images: int) -> None:
-    result = simulate(world, images=images, repeats=100, max_risk=0.04, confidence=0.8)
+@pytest.mark.parametrize("world", [World(), BUMPY], ids=["rising", "bumpy"])
+def test_promises_hold_over_a_hundred_calibrations(world: World) -> None:
+    result = simulate(world, images=500, repeats=100, max_risk=0.04, confidence=0.8)
     assert result.risk_holds(0.8) > 1e-3
     assert result.answered > 90
-    assert result.coverage > 0.3
+    assert result.coverage > ANSWERED[world]
     # The mean of 100 calibrations is known to three thousandths.
     assert result.refusal <= 0.05 + 0.01
 
