@@ -310,6 +310,22 @@ def test_too_many_pixels_are_not_decoded(
         assert told in problem(answer, 413)
 
 
+def test_no_thread_begins_for_what_is_refused(app: FastAPI) -> None:
+    """Fifty at once would begin forty, which keep all others waiting."""
+
+    async def refuse() -> set[threading.Thread]:
+        before = set(threading.enumerate())
+        for path, content, status in (
+            ("/v1/predict", png(np.zeros((200, 200))), 413),
+            ("/nowhere", b"", 404),
+        ):
+            answer = await ask_raw(app, path, [content], {"content-type": "image/png"})
+            assert answer.status == status
+        return set(threading.enumerate()) - before
+
+    assert not [one for one in asyncio.run(refuse()) if "AnyIO" in one.name]
+
+
 def large_png(side: int = 9400) -> bytes:
     """One bit a pixel: 88 megapixels in some ten kilobytes."""
     packed = zlib.compress(bytes((side // 8 + 1) * side), 9)

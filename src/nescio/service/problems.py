@@ -51,19 +51,19 @@ def busy(detail: str, seconds: float = BUSY_SECONDS) -> Problem:
     return Problem(503, detail, {"Retry-After": str(max(1, round(seconds)))})
 
 
-def tell_problem(_: Request, error: Exception) -> Response:
-    """The answer for a :class:`Problem`."""
+async def tell_problem(_: Request, error: Exception) -> Response:
+    """The answer for a :class:`Problem`; here, as Starlette would start a thread for each."""
     assert isinstance(error, Problem)  # noqa: S101 - it is registered for these
     return error.response()
 
 
-def tell_http(_: Request, error: Exception) -> Response:
+async def tell_http(_: Request, error: Exception) -> Response:
     """The answer for what Starlette refuses: no such page, no such method, a damaged form."""
     assert isinstance(error, HTTPException)  # noqa: S101 - likewise
     return Problem(error.status_code, error.detail, error.headers).response()
 
 
-def tell_invalid(_: Request, error: Exception) -> Response:
+async def tell_invalid(_: Request, error: Exception) -> Response:
     """The answer for parameters of a query that do not fit."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - likewise
     return Problem(422, first_fault(error.errors())).response()
