@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
@@ -96,8 +97,9 @@ def run() -> None:
     prepare_openmp()
     set_up_streams()
     sys.unraisablehook = _keep_interrupts
-    # Of a damaged TIFF Pillow logs a line of its own beside the error that we tell.
+    # Of a damaged TIFF Pillow logs and warns beside the error that we tell.
     logging.getLogger("PIL").addHandler(logging.NullHandler())
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     sys.exit(main(sys.argv[1:]))
 
 

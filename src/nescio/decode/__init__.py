@@ -1,8 +1,8 @@
 """Decoding: an image file, whatever it holds, as pixels of 8 bits. It needs no PyTorch.
 
 Read in this order: :mod:`foreign`, :mod:`decoding`, :mod:`exif`, :mod:`raster`,
-:mod:`png_chunks`, :mod:`png`, :mod:`jpeg`, :mod:`tags`, :mod:`tiff_chunks`, :mod:`tiff`,
-:mod:`pnm`, :mod:`bmp`, :mod:`plugin`, :mod:`shown`, :mod:`files`.
+:mod:`png_chunks`, :mod:`png`, :mod:`jpeg`, :mod:`tags`, :mod:`libtiff`, :mod:`tiff_chunks`,
+:mod:`tiff`, :mod:`pnm`, :mod:`bmp`, :mod:`plugin`, :mod:`shown`, :mod:`files`.
 """
 
 from nescio.decode.decoding import (

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
+from nescio.decode.libtiff import damage_heard
 from nescio.decode.raster import Band, Facts, Pixels, Samples, bands_of, in_bands
 from nescio.decode.tags import Tag, Tags
 from nescio.decode.tiff_chunks import KINDS, MEND, NONE, layout_of, read_samples
@@ -142,8 +143,9 @@ def _opened_by_pillow(file: BinaryIO, tags: Tags) -> Image.Image:
     if tags.one(Tag.PHOTOMETRIC) == PALETTE:
         _colour_map(tags)  # refuses what Pillow would take for black
     file.seek(0)
-    image = _Stored(file)
-    image.load()
+    with damage_heard():
+        image = _Stored(file)
+        image.load()
     return image
 
 

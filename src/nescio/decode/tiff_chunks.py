@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL.TiffImagePlugin import TiffImageFile
 
+from nescio.decode.libtiff import damage_heard
 from nescio.decode.raster import Samples
 from nescio.decode.tags import Tag, Tags
 from nescio.errors import UnreadableImage
@@ -192,8 +193,9 @@ def _decompressed(stored: bytes, compression: int, width: int, rows: int) -> byt
             raise UnreadableImage("a strip or tile is damaged") from None
         return content
     if compression in (LZW, PACKBITS, LZMA, ZSTD):
-        image = TiffImageFile(BytesIO(_bytes_as_tiff(stored, compression, width, rows)))
-        return image.tobytes()
+        content = _bytes_as_tiff(stored, compression, width, rows)
+        with damage_heard():
+            return TiffImageFile(BytesIO(content)).tobytes()
     raise UnreadableImage(f"a TIFF of compression {compression}; {MEND}")
 
 
