@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from scoring_support import write_idx
 from tests_support import QUICK as TRAINING
 from tests_support import stripes, write_folder
@@ -100,6 +101,25 @@ def test_test_images_of_its_own_set_are_not_to_be_labelled(
         assert status == 0
         told = "takes no labels of them"
         assert (told in err) == (told in page.read_text()) == (name == "own")
+
+
+@pytest.mark.parametrize("form", ["folder", "npz"])
+def test_images_that_were_trained_on_are_told(
+    cli: Cli, model_file: Path, data: nescio.Dataset, tmp_path: Path, form: str
+) -> None:
+    """Among others, which is how a set looks whose parts were chosen by seed."""
+    own, other = data.train.subset(torch.arange(6)), stripes(5, 77)
+    path = tmp_path / ("set" if form == "folder" else "set.npz")
+    if form == "folder":
+        write_folder(path / "a", own)
+        write_folder(path / "b", other)
+    else:
+        both = torch.cat([own.images, other.images])[:, 0].numpy()
+        np.savez(path, images=both, labels=np.arange(11) % 3)
+    page = ("--out", tmp_path / "page.html", "--all", "--samples", "10")
+    status, _, err = cli("review", model_file, path, *page)
+    assert status == 0
+    assert "6 of its 11 images were trained or calibrated on, and train --extra-labels takes" in err
 
 
 def test_the_limit_is_that_of_the_library() -> None:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from nescio.cli.console import make_reporter, print_error, print_result
 from nescio.cli.evaluate import open_model
 from nescio.cli.options import ColumnOptions, Common
-from nescio.cli.sources import Source, open_source
+from nescio.cli.sources import Source, count_seen, open_source
 from nescio.errors import UsageError
 from nescio.files import check_output
 from nescio.names import name_of, path_of, printable
@@ -72,7 +72,7 @@ def review(
     if limit < 1:
         raise UsageError(f"--limit must be at least 1, got {limit}")
     check_output(out, force=force)
-    from nescio.data import NOTHING
+    from nescio.data import NOTHING, ImageSet
     from nescio.report import compose_review, write_review
 
     reporter = make_reporter(quiet=common.quiet)
@@ -82,10 +82,11 @@ def review(
     )
     asked: list[Question] = []
     failures: list[tuple[str, str]] = []
-    run, remarks = _Run(classifier, chosen, common, answered), NOTHING
+    run, remarks, seen = _Run(classifier, chosen, common, answered), NOTHING, 0
     with reporter.task("predicting", len(source) * common.samples, "image samples") as task:
         for batch in source.batches(classifier):
             remarks += batch.remarks
+            seen += count_seen(classifier, ImageSet("", batch.images, None, ()))
             failures += ((batch.names[place], error) for place, error in batch.errors.items())
             task.advance(len(batch.errors) * common.samples)
             for part in run.questions(source, batch, Part(task, reporter)):
@@ -106,6 +107,12 @@ def review(
         reporter.note(
             f"{data}: these are the test images of what the model was trained on, and "
             "train --extra-labels takes no labels of them; to label, review images of your own"
+        )
+    elif seen:
+        reporter.note(
+            f"{data}: {seen:,} of its {len(source):,} images were trained or calibrated on, and "
+            "train --extra-labels takes no labels of them, nor of images that were set aside for "
+            "tests among the same; to label, review images of your own"
         )
     what = "images" if answered else "refused images"
     shown = f"{len(page.cards)} of {page.wanted}" if page.wanted > len(page.cards) else page.wanted

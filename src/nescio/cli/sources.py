@@ -129,8 +129,14 @@ def _has_seen(classifier: Classifier, images: ImageSet) -> bool:
     import torch
 
     some = images.subset(torch.arange(min(len(images), SAMPLE)))
-    seen = classifier.record.seen
-    return bool(torch.isin(some.hashes(), seen).any())
+    return count_seen(classifier, some) > 0
+
+
+def count_seen(classifier: Classifier, images: ImageSet) -> int:
+    """How many images a model was trained or calibrated on."""
+    import torch
+
+    return int(torch.isin(images.hashes(), classifier.record.seen).sum())
 
 
 def _of_set(images: ImageSet) -> Batch:
