@@ -63,6 +63,17 @@ def test_colour_and_float(tmp_path: Path) -> None:
     assert images.classes == ("cat", "dog")
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_first(tmp_path: Path, channels: int) -> None:
+    array = np.random.default_rng(0).integers(0, 255, (5, channels, 6, 7), np.uint8)
+    np.savez(tmp_path / "first.npz", images=array)
+    reporter = Told()
+    found = load(tmp_path / "first.npz", labelled=False, reporter=reporter).train
+    assert found.images.numpy().tolist() == array.tolist()
+    shape = f"(5, {channels}, 6, 7)"
+    assert reporter.notes == [f"first.npz: 'images' of shape {shape} is read channels first"]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.1, 1.5])
 def test_floats_outside(tmp_path: Path, value: float) -> None:
     images = np.zeros((3, 4, 4))

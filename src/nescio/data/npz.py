@@ -13,6 +13,8 @@ from typing import IO, Any
 import numpy as np
 from torch import Tensor
 
+from nescio.data.arrays import array_to_images
+from nescio.data.axes import find_axes
 from nescio.data.class_numbers import number_array
 from nescio.data.images import Dataset
 from nescio.data.npz_layout import (
@@ -26,7 +28,6 @@ from nescio.data.npz_layout import (
     not_readable,
 )
 from nescio.data.parts import PixelPart, join_pixels
-from nescio.data.preprocess import as_images
 from nescio.data.raw import RawImages
 from nescio.data.reading import Reading
 from nescio.data.rows import Stack
@@ -71,7 +72,7 @@ def read_npz(path: Path, reading: Reading, reporter: Reporter = SILENT) -> Datas
     found: dict[str, PixelPart] = {}
     for part, array in arrays.items():
         raw = _raw(path, array) if large else None
-        images = _read_images(path, array) if raw is None else raw.stack(reporter)
+        images = _read_images(path, array, reporter) if raw is None else raw.stack(reporter)
         own, classes = labels.get(part, (None, ()))
         fits = own is None or len(own) == len(images)
         if reading.labelled and not fits:
@@ -167,17 +168,21 @@ def _read_labels(
         raise DataError(f"{path}: {layout.classes!r} are not in UTF-8 ({error})") from error
 
 
-def _read_images(path: Path, array: Entry) -> Stack:
+def _read_images(path: Path, array: Entry, reporter: Reporter) -> Stack:
     raw = _read_arrays(path, [array.name])[array.name]
-    if raw.ndim not in (3, 4) or len(raw) == 0:
+    if raw.ndim not in (3, 4) or len(raw) == 0 or raw.shape[3:] == (4,):
         raise DataError(
-            f"{path}: {array.name!r} must have shape (N, H, W) or (N, H, W, 3) with N at least 1, "
-            f"got {raw.shape}"
+            f"{path}: {array.name!r} must have shape (N, H, W), (N, H, W, 3) or (N, 3, H, W) with "
+            f"N at least 1, got {raw.shape}"
         )
     try:
-        return as_images(raw)
+        axes = find_axes(raw.shape, first="N")
+        images = array_to_images(raw, axes=axes)
     except DataError as error:
         raise DataError(f"{path}: {array.name!r}: {error}") from error
+    if axes == "NCHW":
+        reporter.note(f"{path.name}: {array.name!r} of shape {raw.shape} is read channels first")
+    return images
 
 
 def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
