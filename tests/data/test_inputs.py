@@ -88,6 +88,9 @@ SAME: dict[str, Any] = {
         batch_size=9,
         collate_fn=lambda items: tuple(zip(*items, strict=True)),
     ),
+    "loader of items": torch_data.DataLoader(
+        Items(list(zip(pictures(), LABELS.tolist(), strict=True))), batch_size=9, collate_fn=list
+    ),
 }  # fmt: skip
 
 
@@ -228,6 +231,10 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: Items([{"x": FLOATS[0]}]), "an item has x; its image is looked for as image, img"),
     (weighted, "draws images at random"),
     (lambda: torch_data.DataLoader(Items([])), "gives no batch"),
+    (
+        lambda: torch_data.DataLoader(Items([(picture, 0) for picture in pictures()])),
+        "cannot put its items together .*PIL.*; give the Dataset itself",
+    ),
     (lambda: ["no-such-file.png"], "no-such-file.png"),
     (lambda: "no-such-folder", "no such file or folder"),
 ]

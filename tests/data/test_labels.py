@@ -129,6 +129,7 @@ def test_bad_rows_name_their_line(folder: Path, case: tuple[list[tuple[str, ...]
         (b"", "the file is empty; expected image,label"),
         (b"image,label\n", "there are no labels in it"),
         (b"label,image\nx,y\n", "line 1: expected the header image,label, got 'label,image'"),
+        (b"image;label\nx;y\n", "got 'image;label'; write commas between columns"),
         (b"image,label,accepted\n", "line 1: expected the header"),
         (b"image;label\n", "got 'image;label'"),
         (b"image,label\n\xff.png,left\n", "not in UTF-8"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -244,10 +244,19 @@ def _of_loader(loader: torch_data.DataLoader[Any], reading: Reading) -> _Found:
         name = "images"
     labels: list[Any] = []
     ordered = in_own_order(loader)
-    batches = (pair_of(batch) for batch in ordered)
-    first = next(batches, None)
-    if first is None:
+    given = iter(ordered)
+    try:
+        begun = list(islice(given, 1))
+    except TypeError as error:
+        raise DataError(
+            f"{name}: its loader cannot put its items together ({error}); give the Dataset itself"
+        ) from error
+    if not begun:
         raise DataError(f"{name}: the loader gives no batch")
+    if isinstance(begun[0], list) and isinstance(next(iter(begun[0]), None), tuple | Mapping):
+        items = chain.from_iterable(chain(begun, given))  # as collate_fn=list leaves them
+        return _of_pairs([pair_of(item) for item in items], reading, name, classes)
+    first, batches = pair_of(begun[0]), map(pair_of, given)
     if ordered.batch_size is None and ordered.batch_sampler is None:  # each is one image
         return _of_pairs([first, *batches], reading, name, classes)
     if not is_array(first[0]):

@@ -70,9 +70,10 @@ def read_file_labels(path: Path, tree: Tree, *, skip_missing: bool = False) -> F
             )
     if missing and (not skip_missing or not rows):
         more = f" (and so it is on {len(missing) - 1} more lines)" if len(missing) > 1 else ""
+        slashes = " (folders are parted by /)" if "\\" in missing[0].image else ""
         raise DataError(
             f"{path}, line {missing[0].line}: there is no image {missing[0].image!r} in "
-            f"{tree.root}{more}; correct it, or leave out all such with --skip-unreadable"
+            f"{tree.root}{more}; correct it{slashes}, or leave out all such with --skip-unreadable"
         )
     if not rows:
         raise DataError(f"{path}: there are no labels in it; expected {','.join(HEADER)} and rows")

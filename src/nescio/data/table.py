@@ -29,8 +29,11 @@ def read_records(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[
             if found is None:
                 raise DataError(f"{path}: the file is empty; expected {wanted} and rows below")
             if found != [*header]:
+                other = len(found) == 1 and not {*found[0]}.isdisjoint(";\t")
+                mend = "; write commas between columns" if other else ""
                 raise DataError(
-                    f"{path}, line 1: expected the header {wanted}, got {','.join(found)[:80]!r}"
+                    f"{path}, line 1: expected the header {wanted}, got "
+                    f"{','.join(found)[:80]!r}{mend}"
                 )
             line = reader.line_num + 1
             for fields in reader:
