@@ -28,6 +28,9 @@ from nescio.refusal import Decisions, Rule
 BATCH_SIZE = 256
 """Images that are given to the file at once."""
 
+MOST_OUTPUTS = 2**22
+"""Numbers that all networks give together for a batch: a runtime holds them many times over."""
+
 IMAGES_OF_EACH = 32
 """Made images of each kind."""
 
@@ -153,7 +156,8 @@ def compare(
         reporter: Told of progress.
     """
     classifier = replace(classifier, precision="float32")
-    parts = [part for images in sets for part in _batches(images)]
+    size = batch_size(draw.samples * len(classifier.classes))
+    parts = [part for images in sets for part in _batches(images, size)]
     warm = {"images": as_input(parts[0].images[:1])}
     session.run(None, warm)
     images = sum(len(part) for part in parts)
@@ -182,8 +186,13 @@ def as_input(images: Tensor) -> np.ndarray[Any, Any]:
     return array
 
 
-def _batches(images: ImageSet) -> list[ImageSet]:
-    return [images.subset(part) for part in torch.arange(len(images)).split(BATCH_SIZE)]
+def batch_size(outputs: int) -> int:
+    """How many images are compared at once, of which each has so many outputs in all."""
+    return max(1, min(BATCH_SIZE, MOST_OUTPUTS // outputs))
+
+
+def _batches(images: ImageSet, size: int) -> list[ImageSet]:
+    return [images.subset(part) for part in torch.arange(len(images)).split(size)]
 
 
 @dataclass(frozen=True)
