@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import pytest
 import torch
@@ -117,6 +118,13 @@ def test_what_is_far_slower_is_tried_once_a_look(slow: float) -> None:
     machine = Machine({1: 0.03, 2: slow, 4: slow})
     assert machine.tuner().fastest() == 1
     assert [machine.tried.count(number) for number in (2, 4)] == [1, 1]
+
+
+@pytest.mark.parametrize(("seconds", "turns"), [(SCALES, 1), (HARDLY, 2)])
+def test_what_is_clear_is_timed_in_one_turn(seconds: dict[int, float], turns: int) -> None:
+    machine = Machine(seconds)
+    machine.tuner().fastest()
+    assert [number for number, _ in groupby(machine.tried)] == [1, 2, 4] * turns
 
 
 def test_little_work_is_done_by_one_thread_without_a_trial() -> None:

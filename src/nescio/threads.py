@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import product
@@ -41,6 +41,9 @@ SHARE = 0.02
 ROUNDS, WINDOW = 2, 0.02
 """How often each number is timed in turn, and for how many seconds: longer than the few
 milliseconds for which the system lets one process run before another."""
+
+CLEAR = 1.3
+"""Where the fastest is so many times faster than the next, one turn is enough."""
 
 HOPELESS = 3.0
 """So many times slower than one thread, more are not timed again: beside busy processes a step may
@@ -196,8 +199,10 @@ class ThreadTuner:
         seconds, runs = dict.fromkeys(numbers, 0.0), dict.fromkeys(numbers, 0)
         with torch.random.fork_rng(devices=[]):
             trial = self._prepare()
-            for _, number in product(range(ROUNDS), numbers):
+            for turn, number in product(range(ROUNDS), numbers):
                 too_long = max(WINDOW, HOPELESS * _mean(seconds[1], runs[1]))
+                if turn and _is_clear(seconds, runs):
+                    break
                 if _mean(seconds[number], runs[number]) > too_long:
                     continue
                 self._pool.set(number)
@@ -213,6 +218,12 @@ class ThreadTuner:
                     spent = self._clock() - start
                 seconds[number] += spent
         return choose_threads(numbers, [seconds[n] / runs[n] for n in numbers])
+
+
+def _is_clear(seconds: Mapping[int, float], runs: Mapping[int, int]) -> bool:
+    """Whether one number of threads is so much faster than all others that once is enough."""
+    best, second, *_ = sorted(seconds[number] / runs[number] for number in seconds)
+    return second > CLEAR * best
 
 
 def _mean(seconds: float, runs: int) -> float:
