@@ -169,10 +169,11 @@ class Jpeg:
         finest = self.code in PROGRESSIVE and end is None
         if not _are_all(scans, self.components, finest=finest):
             raise UnreadableImage("it is cut off: scans are missing")
-        whole = self.head + (data if end is None else data[:end])
-        image = self._decoded(whole + END)
+        whole = b"".join((self.head, memoryview(data)[:end], END))  # megabytes, copied once
+        del data
+        image = self._decoded(whole)
         if end is None or (self.code not in ARITHMETIC and self._ends_grey(image)):
-            self._check_whole(whole, image)
+            self._check_whole(whole.removesuffix(END), image)
         yield from bands_of(image)
 
     def _decoded(self, content: bytes) -> Image.Image:
