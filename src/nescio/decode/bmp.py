@@ -59,7 +59,8 @@ class Bmp:
         """Read the header; ``None`` where Pillow reads it rightly, or tells what is wrong with it.
 
         Raises:
-            UnreadableImage: It has no pixels, or an alpha that Pillow would drop.
+            UnreadableImage: It has no pixels, a palette that is cut off, or an alpha that Pillow
+                would drop.
         """
         header = _Header.read(file)
         if header is None or header.compression != PLAIN or header.bits not in PACKED:

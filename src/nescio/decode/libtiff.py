@@ -1,4 +1,7 @@
-"""libtiff, behind Pillow, writes of damage on the standard error and goes on; here it is heard."""
+"""libtiff, behind Pillow, writes of damage on the standard error and goes on; here it is heard.
+
+It has one handler for the whole process: from the first TIFF on, it writes nothing any more.
+"""
 
 from __future__ import annotations
 

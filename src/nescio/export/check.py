@@ -156,7 +156,7 @@ def compare(
         reporter: Told of progress.
     """
     classifier = replace(classifier, precision="float32")
-    size = batch_size(draw.samples * len(classifier.classes))
+    size = _batch_size(draw.samples * len(classifier.classes))
     parts = [part for images in sets for part in _batches(images, size)]
     warm = {"images": as_input(parts[0].images[:1])}
     session.run(None, warm)
@@ -186,7 +186,7 @@ def as_input(images: Tensor) -> np.ndarray[Any, Any]:
     return array
 
 
-def batch_size(outputs: int) -> int:
+def _batch_size(outputs: int) -> int:
     """How many images are compared at once, of which each has so many outputs in all."""
     return max(1, min(BATCH_SIZE, MOST_OUTPUTS // outputs))
 
