@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,13 +26,14 @@ import nescio
 from nescio import Classifier
 from nescio.cli.console import make_reporter
 from nescio.data import ImageSet
+from nescio.familiarity import Familiarity
 from nescio.refusal import (
+    answer,
+    class_unfamiliarity,
     conformal_threshold,
-    error_probability,
     find_frontier,
     joint_probability,
 )
-from nescio.refusal.scores import stage_weights
 from nescio.training import TEST_FRACTION, find_recipe
 
 MOST_IMAGES = 1_000
@@ -42,9 +44,6 @@ SAMPLES = 20
 
 MOST_DOUBT = 0.5
 """What is more doubtful is refused in any case, as by the rule."""
-
-WEIGHTS = ((0.05, 0.25), (0.05, 0.5), (0.05, 1.0), (0.05, 1.5), (0.0, 1.0), (0.25, 1.0), (1.0, 1.0))
-"""Of the stages between the image and the output, and of the output; the image's own is 1."""
 
 
 def without(data: ImageSet, withheld: Sequence[str]) -> tuple[ImageSet, dict[str, Tensor]]:
@@ -66,19 +65,15 @@ def without(data: ImageSet, withheld: Sequence[str]) -> tuple[ImageSet, dict[str
     }
 
 
-def weightings(stages: Sequence[str]) -> dict[str, Tensor]:
-    """Weights ``(L,)`` by what they are called."""
-    count = len(stages)
-    chosen = {}
-    for between, output in WEIGHTS:
-        weights = torch.full((count,), between)
-        weights[-1], weights[0] = output, 1.0
-        chosen[f"between {between:g}, output {output:g}"] = weights
-    alone = {f"stage {name} alone": torch.eye(count)[number] for number, name in enumerate(stages)}
-    in_force = stage_weights(count)
-    in_force = in_force / in_force[0]
-    name = f"between {in_force[1]:.2g}, output {in_force[-1]:.2g} (in force)"
-    return {name: in_force, **chosen, **alone}
+def weightings(familiarity: Familiarity) -> dict[str, Tensor]:
+    """What is added to the evidence of each stage ``(L,)``, for other weights, by their names."""
+    in_force = torch.tensor([stage.log_weight for stage in familiarity.stages])
+    count = len(in_force)
+    alone = {
+        f"stage {name} alone": torch.where(torch.arange(count) == number, -in_force, -torch.inf)
+        for number, name in enumerate(familiarity.names)
+    }
+    return {"in force": torch.zeros(count), "alike": -math.log(count) - in_force, **alone}
 
 
 @dataclass(frozen=True)
@@ -95,11 +90,12 @@ class Seen:
         logits = torch.cat(list(classifier.stream_logits(raw, samples=SAMPLES)), 1)
         return Seen(read(images), logits.softmax(-1).cpu())
 
-    def scores(self, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def scores(self, more: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Unfamiliarity, doubt and answers, ``(N,)`` each, as the calibrated rule has them."""
-        by_class = torch.einsum("nlc,l->nc", self.evidence, weights / weights.sum())
+        by_class = class_unfamiliarity(self.evidence + more[:, None])
         joint = joint_probability(self.probabilities, by_class)
-        return by_class.min(1).values, error_probability(joint), joint.mean(0).argmax(-1)
+        top, doubt = answer(self.probabilities, joint, "error_probability")
+        return by_class.min(1).values, doubt, top
 
 
 Gate: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -191,7 +187,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, dict[str, Any]]]
         held_out = Seen.by(classifier, parts.calibration.images)
         labels = parts.calibration.require_labels()
         strange = {name: Seen.by(classifier, images) for name, images in withheld.items()}
-        for name, weights in weightings(classifier.familiarity.names).items():
+        for name, weights in weightings(classifier.familiarity).items():
             found = judge(held_out, labels, strange, weights, options.max_refusal)
             for budget, counts in found.items():
                 row = total.setdefault(name, {}).setdefault(

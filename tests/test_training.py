@@ -36,7 +36,7 @@ def failing(error: BaseException) -> Callable[..., None]:
 FAILURES = [
     (ArchitectureError("stage '2' gives\nno numbers; leave it out"), "leave it out"),
     (torch.linalg.LinAlgError("linalg.eigh: did not converge"), "did not converge"),
-    (MemoryError(), "out of memory while getting to know the training images; lower --image"),
+    (MemoryError(), "out of memory while fitting the familiarity model; lower --image"),
 ]
 
 
@@ -66,8 +66,8 @@ def test_a_network_whose_features_fail_only_after_training(data: Dataset) -> Non
             self.flat, self.hidden, self.head = nn.Flatten(), nn.Linear(36, 8), nn.Linear(8, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            broken = not self.training and len(x) > 200
-            return self.head(self.hidden(self.flat(x)) * (torch.nan if broken else 1.0))
+            broken = not self.training and len(x) > 150
+            return self.head(self.hidden(self.flat(x) * (torch.nan if broken else 1.0)))
 
     with pytest.raises(CalibrationError, match="calibration failed after training: ") as caught:
         nescio.fit(Late(), data, recipe=ONCE, samples=2)

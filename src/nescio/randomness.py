@@ -41,6 +41,7 @@ class Stream(IntEnum):
     MEMBER = 19
     RANK = 20
     GROUP = 21
+    HELD = 22
 
 
 def derive(seed: int, stream: Stream, index: int = 0) -> int:

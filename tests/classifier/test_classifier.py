@@ -325,7 +325,7 @@ def test_predictions_are_bit_equal_after_loading(
     assert loaded.record.history == classifier.record.history
     assert torch.equal(loaded.record.seen, classifier.record.seen)
     first, second = classifier.decide(images), loaded.decide(images)
-    assert first.stages == second.stages == ("image", "2", "output")
+    assert first.stages == second.stages == ("image", "detail", "2", "output")
     for name, score in first.scores.items():
         assert torch.equal(score, second.scores[name])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests_support import QUICK, small_network
+from tests_support import QUICK, small_network, without_familiarity
 
 import nescio
 from nescio.classifier import Promises, calibrate_classifier, describe_model, read_header
@@ -129,10 +129,12 @@ def rewritten(path: Path, target: Path, posterior: object, **changes: object) ->
 def test_a_file_of_format_5_is_a_mean_field(
     model_file: Path, tmp_path: Path, classifier: nescio.Classifier
 ) -> None:
-    assert FORMAT_VERSION == 6
+    assert FORMAT_VERSION == 7
     recipe = {k: v for k, v in read_header(model_file)["recipe"].items() if k != "posterior"}
     training = {k: v for k, v in read_header(model_file)["training"].items() if k != "diagnostics"}
-    old = rewritten(model_file, tmp_path / "old", None, format=5, recipe=recipe, training=training)
+    plain = tmp_path / "plain"
+    without_familiarity(classifier).save(plain)
+    old = rewritten(plain, tmp_path / "old", None, format=5, recipe=recipe, training=training)
     loaded = nescio.load_model(old)
     images = torch.zeros(2, 6, 6, dtype=torch.uint8)
     first = classifier.predict_samples(images, samples=3)

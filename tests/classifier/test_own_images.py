@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests_support import QUICK, Told, small_network, stripes
+from tests_support import QUICK, Told, small_network, stripes, without_familiarity
 
 import nescio
 from nescio.classifier import (
@@ -130,11 +130,13 @@ def rewritten(model: Path, target: Path, **changes: object) -> Path:
 
 
 def test_a_model_of_format_5_loads_as_it_was(model_file: Path, tmp_path: Path) -> None:
-    header = read_header(model_file)
+    plain = tmp_path / "plain"
+    without_familiarity(nescio.load_model(model_file)).save(plain)
+    header = read_header(plain)
     del header["preprocessing"]["fit"]
     del header["recipe"]["balance"]
     del header["training"]["split_fingerprint"]
-    old = rewritten(model_file, tmp_path / "old", **{**header, "format": 5})
+    old = rewritten(plain, tmp_path / "old", **{**header, "format": 5})
     loaded, new = nescio.load_model(old), nescio.load_model(model_file)
     assert loaded.preprocessing == Preprocessing(1, 6, 6, "pad") == new.preprocessing
     assert loaded.recipe == new.recipe
@@ -142,6 +144,12 @@ def test_a_model_of_format_5_loads_as_it_was(model_file: Path, tmp_path: Path) -
     assert torch.equal(
         loaded.predict_samples(images, samples=3), new.predict_samples(images, samples=3)
     )
+
+
+def test_another_familiarity_model_is_told(model_file: Path, tmp_path: Path) -> None:
+    old = rewritten(model_file, tmp_path / "old", format=6)
+    with pytest.raises(ModelFileError, match="in another way; train it again with nescio train"):
+        nescio.load_model(old)
 
 
 @pytest.mark.parametrize(

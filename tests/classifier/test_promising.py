@@ -20,6 +20,7 @@ from nescio.cli.app import main
 from nescio.data import ImageSet
 from nescio.errors import ModelFileError, RuleError
 from nescio.refusal import RISKS, CalibratedRule, calibration_needed
+from nescio.refusal.scores import SHARED
 
 
 def mixed(count: int, seed: int) -> ImageSet:
@@ -168,7 +169,7 @@ def test_info_shows_the_table(calibrated: Path, capsys: pytest.CaptureFixture[st
     assert re.search(rf"│ 20 % +│ +{100 * (1 - last.coverage):.1f} % │ +{wrong} │", out)
     assert main(["info", str(calibrated), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["format"] == 6
+    assert told["format"] == 7
     assert told["promises"] == [row.to_json() for row in table]
 
 
@@ -190,7 +191,12 @@ def test_predicting_and_evaluating_under_a_promise(
     (unfamiliar,), (doubtful,) = model.rule.unfamiliar, model.rule.doubtful
     for line in lines:
         reason = "ambiguous" if line["scores"]["error_probability"] > doubtful else None
-        reason = "unfamiliar" if line["scores"]["unfamiliarity"] > unfamiliar else reason
+        strange = line["scores"]["unfamiliarity"]
+        two = sum(p > SHARED for p in line["probability"].values()) > 1
+        if strange > (2 * unfamiliar if two else unfamiliar):
+            reason = "unfamiliar"
+        elif strange > unfamiliar:
+            reason = "ambiguous"
         assert line["reason"] == reason
     assert {line["reason"] for line in lines} >= {None, "ambiguous"}
     folder = write_folder(tmp_path / "some", given)

@@ -87,7 +87,7 @@ def test_train_evaluate_predict_info(cli: Cli, folder: Path, tmp_path: Path) -> 
     assert status == 0
     for words in ("3,075 random parameters", "6x6 grey", "left, right, top", "1 (the ELBO)"):
         assert words in out
-    assert json.loads(cli("info", model, "--json")[1])["format"] == 6
+    assert json.loads(cli("info", model, "--json")[1])["format"] == 7
 
 
 def test_same_seed_same_file(cli: Cli, folder: Path, tmp_path: Path) -> None:

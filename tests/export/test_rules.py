@@ -38,11 +38,9 @@ RULES: dict[str, Rule] = {
 
 
 def piece_of(rule: Rule) -> Piece:
-    stages = STAGES if rule.needs_evidence else 0
-
     def write(graph: Graph, p: Value, known: Value) -> dict[str, tuple[Value, str]]:
         finite = ~any_of(graph, graph.op("IsNaN", p), [0, 2])
-        said = verdict(graph, rule, Sampled(p, finite, SAMPLES, stages), known)
+        said = verdict(graph, rule, Sampled(p, finite, SAMPLES), known)
         results = {
             "top": (said.top, "int64"),
             "proposed": (said.proposed, "bool"),
@@ -118,4 +116,4 @@ def test_a_rule_of_another_kind_is_not_exported() -> None:
     graph = Graph()
     x = Value(graph, "x")
     with pytest.raises(RuleError, match="str cannot be exported"):
-        verdict(graph, "median", Sampled(x, x, 1, 0), None)  # type: ignore[arg-type]
+        verdict(graph, "median", Sampled(x, x, 1), None)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from tests_support import SIDE, Told, stripes
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from nescio.familiarity import StageReader, find_stages, fit_familiarity
+from nescio.familiarity import StageReader, find_stages, fit_familiarity, source_of
 from nescio.network import NetworkSpec
 from nescio.network.build import make_network
 
@@ -156,7 +156,7 @@ def small(*blocks: nn.Module) -> nn.Module:
     )
 
 
-PLAIN = ("image", "1", "4", "7", "output")
+PLAIN = ("image", "detail", "1", "4", "7", "output")
 
 FAMILIES = {
     "plain": (plain, PLAIN),
@@ -170,16 +170,27 @@ FAMILIES = {
     "adapter below": (lambda: plain(head=HoldingLora), PLAIN),
     "adapter around": (
         lambda: plain(head=AroundLora),
-        ("image", "1", "6.base_layer", "7", "output"),
+        ("image", "detail", "1", "4", "6.base_layer", "7", "output"),
     ),
     "ResNet": (
         lambda: small(nn.BatchNorm2d(4), nn.ReLU(), Residual(4)),
-        ("image", "2", "3.bn1", "4", "output"),
+        ("image", "detail", "2", "3.bn1", "4", "output"),
     ),
-    "ConvNeXt": (lambda: small(Next(4)), ("image", "0", "1.block.1", "2", "output")),
+    "ConvNeXt": (
+        lambda: small(Next(4)),
+        ("image", "detail", "0", "1.block.1", "1.block.3", "2", "output"),
+    ),
     "ViT": (
         VisionTransformer,
-        ("image", "blocks.0.ln2", "blocks.1.ln2", "blocks.1.mlp.2", "output"),
+        (
+            "image",
+            "detail",
+            "blocks.0.ln2",
+            "blocks.0.mlp.1",
+            "blocks.1.ln2",
+            "blocks.1.mlp.2",
+            "output",
+        ),
     ),
 }  # fmt: skip
 
@@ -194,18 +205,19 @@ def test_stages_of_families(family: str) -> None:
 
 @pytest.mark.slow
 def test_stages_of_a_compiled_network() -> None:
-    expected = ("image", "_orig_mod.1", "_orig_mod.4", "_orig_mod.7", "output")
+    expected = ("image", "detail", "_orig_mod.1", "_orig_mod.4", "_orig_mod.7", "output")
     check(torch.compile(plain(), backend="eager").eval(), expected)
 
 
 def check(network: nn.Module, expected: tuple[str, ...]) -> None:
-    """The stages are found, and all of them are read for each image and depend on it."""
+    """The stages are found, and their sources are read for each image and depend on it."""
     stages = find_stages(network, torch.rand(2, 1, SIDE, SIDE))
     assert stages == expected
     weights = dict(network.named_parameters())
     read = StageReader(network, weights, stages)(torch.rand(5, 1, SIDE, SIDE))
-    assert [len(features) for features in read] == [5] * len(stages)
-    assert all(float(features.std(0).sum()) > 0 for features in read[1:])
+    assert set(read) == {source_of(stage) for stage in stages}
+    assert all(len(features) == 5 for features in read.values())
+    assert all(float(features.std(0).sum()) > 0 for features in read.values())
 
 
 def test_a_wrapper_for_several_devices_is_taken_off() -> None:

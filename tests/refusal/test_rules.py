@@ -114,17 +114,19 @@ def test_never_refuse() -> None:
 
 def test_the_calibrated_rule_by_hand() -> None:
     sure, unsure = torch.tensor([0.98, 0.01, 0.01]), torch.tensor([0.4, 0.35, 0.25])
-    p = torch.stack([sure, sure, unsure, unsure]).expand(2, 4, 3)
-    # Two stages; the output counts 3/4 as much as the image. Image 1 is of no class: of class b,
-    # the nearest, it has (4 * 3 + 3 * 9) / 7 nats. Image 2 is as far from every class, and unsure;
-    # image 3 is strange, too.
+    p = torch.stack([sure, sure, unsure, unsure, unsure]).expand(2, 5, 3)
+    # Two stages, whose evidence adds up as log(e^x + e^y). Image 1 is of no class: of class b, the
+    # nearest, it has log(e^3 + e^9) nats. Image 2 is as far from every class, and unsure; image 3
+    # is strange, too, but the networks see two classes in it, and it is not far; image 4 is.
     near, far = torch.tensor([[0.0, 9, 9], [3.0, 9, 9]]), torch.tensor([[9.0, 3, 9], [9.0, 9, 30]])
-    evidence = torch.stack([near, far, torch.ones(2, 3), far])
-    decisions = decide(calibrated_rule(4.9, 0.5), p, evidence)
+    evidence = torch.stack([near, far, torch.ones(2, 3), far, far + 9])
+    decisions = decide(calibrated_rule(8.9, 0.5), p, evidence)
     unfamiliar, ambiguous = Reason.UNFAMILIAR, Reason.AMBIGUOUS
-    assert [d.reason for d in decisions] == [None, unfamiliar, ambiguous, unfamiliar]
-    assert [d.proposed for d in decisions] == [("a",), (), ("a", "b", "c"), ()]
-    assert decisions.verdicts.unfamiliarity.tolist() == pytest.approx([9 / 7, 39 / 7, 1, 39 / 7])
+    assert [d.reason for d in decisions] == [None, unfamiliar, ambiguous, ambiguous, unfamiliar]
+    assert [d.proposed for d in decisions] == [("a",), (), ("a", "b", "c"), ("a", "b", "c"), ()]
+    together = [math.log(1 + math.exp(3)), 9 + math.log1p(math.exp(-6)), 1 + math.log(2)]
+    expected = [*together, together[1], together[1] + 9]
+    assert decisions.verdicts.unfamiliarity.tolist() == pytest.approx(expected)
     assert (decisions[1].nearest, decisions[1].stage) == ("b", "output")
     assert (decisions[0].nearest, decisions[0].stage) == ("a", "output")
     assert str(decisions[0]) == "a"
@@ -132,8 +134,9 @@ def test_the_calibrated_rule_by_hand() -> None:
         "I don't know (unfamiliar, nearest to b, given away by stage output)"
     )
     assert str(decisions[2]) == "I don't know (ambiguous, between a and b and c)"
-    assert decide(calibrated_rule(5.6, 0.65), p, evidence).refused == 0
-    assert decide(calibrated_rule(5.6, -math.inf), p, evidence).refused == 4
+    # The nearest class is b, of which the networks that say a know that it is e^6 times likelier.
+    assert decide(calibrated_rule(18.1, 1.0), p, evidence).refused == 0
+    assert decide(calibrated_rule(18.1, -math.inf), p, evidence).refused == 5
     off = calibrated_rule(math.inf, images=20)
     assert decide(off, p, evidence)[1].accepted
     assert "too few" in off.describe()
@@ -163,12 +166,15 @@ def test_the_stranger_the_less_doubt_is_allowed() -> None:
     strange = torch.tensor([2.0, 3.0, 3.0, 5.0, 4.0, 50.0])
     p = torch.stack([1 - doubt, doubt], -1)[None]
     decisions = decide(SHARED, p, strange[:, None, None].expand(-1, 1, 2))
-    # 0.4 is refused from the second step on, where 3 others are as strange: of 9 in product that
-    # is as rare as its place there; 0.05 on the last step, where the strangeness is what is rare.
+    # 0.4 is refused from the second step on: each of the two classes has more than a fifth; 0.05
+    # on the last step, where the strangeness is what is rare: of 9 in product its place there.
     unfamiliar = Reason.UNFAMILIAR
-    assert [d.reason for d in decisions] == [None, unfamiliar, None, unfamiliar, None, None]
+    assert [d.reason for d in decisions] == [None, Reason.AMBIGUOUS, None, unfamiliar, None, None]
+    one = p.clone()
+    one[0, 1] = torch.tensor([0.85, 0.15])
+    assert decide(SHARED, one, strange[:, None, None].expand(-1, 1, 2))[1].reason is unfamiliar
     rarer = replace(SHARED, frontier=replace(STAIRS, product=8))
-    assert decide(rarer, p, strange[:, None, None].expand(-1, 1, 2))[1].reason is Reason.AMBIGUOUS
+    assert decide(rarer, one, strange[:, None, None].expand(-1, 1, 2))[1].reason is Reason.AMBIGUOUS
     ended = replace(STAIRS, edges=(2.0, 4.0, 6.0))
     rule = replace(SHARED, frontier=ended, unfamiliar=(ended.end,))
     assert decide(rule, p, strange[:, None, None].expand(-1, 1, 2))[5].reason is unfamiliar

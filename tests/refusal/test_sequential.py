@@ -10,7 +10,6 @@ from tests_support import calibrated_rule
 from torch import Tensor
 
 from nescio.refusal import (
-    CalibratedRule,
     Frontier,
     NeverRefuse,
     QuantileRule,
@@ -82,10 +81,8 @@ def evidence(images: int) -> Tensor:
 def outcome(rule: Rule, probabilities: Tensor) -> Tensor:
     verdicts = rule(probabilities, evidence(probabilities.shape[1]))
     refused = verdicts.ambiguous | verdicts.unfamiliar
-    # Where both scores share a budget, which of them is the rarer is not waited for.
-    shared = isinstance(rule, CalibratedRule) and rule.frontier is not None
-    reason = torch.zeros_like(verdicts.top) if shared else verdicts.unfamiliar.long()
-    return torch.where(refused, -1 - reason, verdicts.top)
+    # Of a refusal the reason is not waited for.
+    return torch.where(refused, -1, verdicts.top)
 
 
 RULES = [

@@ -15,9 +15,10 @@ from filelock import FileLock
 from PIL import Image
 from torch import nn
 
+from nescio.classifier import Classifier
 from nescio.data import ImageSet
 from nescio.inference import ARTICLE, DEFAULT
-from nescio.refusal import CalibratedOn, CalibratedRule
+from nescio.refusal import CalibratedOn, CalibratedRule, NeverRefuse
 
 SEED = int(os.environ.get("NESCIO_TEST_SEED", "0"))
 """Shifts the seeds of data and networks that are made here: what is tested holds for any."""
@@ -128,6 +129,13 @@ def calibrated_rule(
         accepted=(accepted,) if max_risk else (),
         errors=(0,) if max_risk else (),
         calibrated_on=CalibratedOn("none", images, "", "", samples, 0, "float32"),
+    )
+
+
+def without_familiarity(classifier: Classifier) -> Classifier:
+    """As an article's recipe leaves it: it answers everything."""
+    return replace(
+        classifier, familiarity=None, calibrated=None, reference=None, kept=None, rule=NeverRefuse()
     )
 
 

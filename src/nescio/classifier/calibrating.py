@@ -10,18 +10,18 @@ import torch
 from nescio.classifier.classifier import SAMPLES, Classifier
 from nescio.classifier.fingerprint import posterior_digest
 from nescio.classifier.sets import calibration_set
-from nescio.data import DataLike, ImageSet, one_of_each, take
+from nescio.data import DataLike, ImageSet, one_of_each
 from nescio.devices import choose_precision
 from nescio.errors import DataError, RuleError
 from nescio.progress import SILENT, Reporter
 from nescio.randomness import Stream, generator
 from nescio.ranks import SOLO, Ranks, gather_rows, share_of
 from nescio.refusal import (
-    DOUBTS,
     CalibratedOn,
     CalibratedRule,
     CalibrationScores,
     KeptScores,
+    answer,
     calibrate,
     calibration_needed,
     check_promise,
@@ -29,7 +29,6 @@ from nescio.refusal import (
     conformal_threshold,
     images_needed,
     joint_probability,
-    mean_probability,
 )
 from nescio.refusal.calibrated import DOUBT
 
@@ -237,19 +236,20 @@ def _scores(
     """Of all images, each process those of its share."""
     labels = calibration.require_labels()[order]
     shuffled = calibration.subset(order[share_of(ranks, len(order))])
-    images = classifier.prepare(shuffled)
-    evidence = classifier.evidence_reader()
-    done = 0
     none = torch.zeros(0, len(classifier.classes))
     parts = [(none, none[:, 0], none[:, 0].long())]
-    for logits in classifier.stream_logits(
-        shuffled, samples=samples, reporter=reporter, description="calibrating"
+    for logits, evidence in classifier.predictor(keep=0).stream_judged(
+        classifier.prepare(shuffled),
+        judges=True,
+        samples=samples,
+        reporter=reporter,
+        description="calibrating",
     ):
-        chunk = take(images, slice(done, done + logits.shape[1]))
-        done += len(chunk)
-        by_class = class_unfamiliarity(evidence(chunk))
-        joint = joint_probability(logits.softmax(-1).cpu(), by_class)
-        parts.append((by_class, DOUBTS[DOUBT](joint), mean_probability(joint).argmax(-1)))
+        assert evidence is not None  # noqa: S101 - asked for
+        by_class = class_unfamiliarity(evidence)
+        probabilities = logits.softmax(-1).cpu()
+        top, doubt = answer(probabilities, joint_probability(probabilities, by_class), DOUBT)
+        parts.append((by_class, doubt, top))
     unfamiliarity, doubt, top = (
         torch.cat(gather_rows(ranks, torch.cat(part))) for part in zip(*parts, strict=True)
     )

@@ -22,6 +22,7 @@ from nescio.data import (
     read_images_like,
     sources_of,
 )
+from nescio.devices import choose_precision
 from nescio.errors import DataError, RuleError, UsageError
 from nescio.evaluation import Evaluation
 from nescio.familiarity import Familiarity
@@ -37,9 +38,7 @@ from nescio.refusal import (
     PromiseRow,
     Rule,
     Verdicts,
-    class_unfamiliarity,
     expected_entropy,
-    joint_probability,
     mean_probability,
     mutual_information,
     p_value,
@@ -207,10 +206,8 @@ class Classifier:
     ) -> Tensor:
         """The probability of each class; the largest is that of the forced answer.
 
-        It is the mean over the networks: of what they say once told how familiar each class is
-        (:func:`nescio.refusal.joint_probability`), where the rule in force judges that; else of
-        what they say alone, as the recipe forces an answer (for the article's of the raw outputs,
-        before the softmax).
+        It is the mean over the networks, as the recipe forces an answer (for the article's of the
+        raw outputs, before the softmax).
 
         Args:
             images: An image set, an array, pictures and more, see :meth:`prepare`.
@@ -225,21 +222,14 @@ class Classifier:
         prepared = self.prepare(images)
         predictor = self.predictor(batch_size=batch_size, keep=0)
         parts = [torch.empty(0, len(self.classes))]
-        done = 0
         for logits in predictor.stream_logits(
             prepared, samples=samples, seed=seed, reporter=reporter
         ):
-            chunk = prepared[done : done + logits.shape[1]]
-            done += len(chunk)
-            judges = self.rule.needs_evidence
-            known = class_unfamiliarity(predictor.evidence(chunk)) if judges else None
-            parts.append(self._answered(logits.cpu(), known))
+            parts.append(self._answered(logits.cpu()))
         return torch.cat(parts)
 
-    def _answered(self, logits: Tensor, known: Tensor | None) -> Tensor:
+    def _answered(self, logits: Tensor) -> Tensor:
         """The mean ``(n, C)`` of ``(S, n, C)`` raw outputs, as :meth:`decide` forces it."""
-        if known is not None:
-            return mean_probability(joint_probability(logits.softmax(-1), known))
         first = logits[: self.recipe.forced_samples]
         if self.recipe.forced == "logits":
             return first.mean(0).softmax(-1)
@@ -332,7 +322,8 @@ class Classifier:
                 "this model does not know what its training images are like (its recipe kept no "
                 "images for calibration, or that failed); train it with --recipe default"
             )
-        reader = familiarity.reader(self.network, self.guide.center())
+        precision = choose_precision(self.precision, self.device)
+        reader = familiarity.reader(self.network, self.guide.center(), precision)
         return lambda images: familiarity.evidence(reader, images)
 
     def decide_from_logits(
@@ -370,8 +361,7 @@ class Classifier:
             return Decisions(
                 classes=self.classes,
                 verdicts=verdicts,
-                # A rule that knows how familiar each class is answers by that, too.
-                forced=forced if familiarity is None else verdicts.top,
+                forced=forced,
                 probability=mean,
                 median=median,
                 scores=entropies

@@ -31,6 +31,9 @@ from nescio.network import (
 )
 from nescio.refusal import CalibratedRule, KeptScores, rule_from_json
 
+FAMILIARITY_FORMAT = 7
+"""Files of earlier formats hold another familiarity model, if any."""
+
 KEPT = "calibration"
 """The group of the tensors that thresholds are set from; older files have none."""
 
@@ -117,6 +120,11 @@ def rebuild(
     grouped = training.get("grouped")
     rule = None if calibrated is None else rule_from_json(calibrated)
     stages = [str(name) for name in header["stages"]]
+    if stages and int(header["format"]) < FAMILIARITY_FORMAT:
+        raise ModelFileError(
+            f"{path}: written by an earlier nescio, which described its training images in another "
+            "way; train it again with nescio train"
+        )
     known = Familiarity.unpack(group(tensors, "familiarity"), stages) if stages else None
     if known is not None and known.classes != spec.classes:
         raise ValueError("the familiarity model has other classes")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nescio.classifier.classifier import SAMPLES, Classifier
 from nescio.classifier.fingerprint import posterior_digest
-from nescio.data import ImageSet, take
+from nescio.data import ImageSet
 from nescio.errors import DataError, UsageError
 from nescio.evaluation import (
     RESAMPLES,
@@ -174,16 +174,15 @@ def decide_each(
         reporter: Told of progress.
         description: What the progress bar says.
     """
-    prepared = classifier.prepare(images)
-    judges = any(rule.needs_evidence for rule in rules)
-    read = classifier.evidence_reader() if judges else lambda _: None
     parts: list[list[Decisions]] = [[] for _ in rules]
-    start = 0
-    for logits in classifier.stream_logits(
-        images, samples=samples, seed=seed, reporter=reporter, description=description
+    for logits, evidence in classifier.predictor(keep=0).stream_judged(
+        classifier.prepare(images),
+        judges=any(rule.needs_evidence for rule in rules),
+        samples=samples,
+        seed=seed,
+        reporter=reporter,
+        description=description,
     ):
-        evidence = read(take(prepared, slice(start, start + logits.shape[1])))
-        start += logits.shape[1]
         decided = classifier.decide_by_each(logits, rules, evidence)
         for own, each in zip(parts, decided, strict=True):
             own.append(each)

@@ -33,11 +33,11 @@ from nescio.errors import ModelFileError, NescioError, RuleError
 from nescio.files import atomic_path
 from nescio.network import NetworkLike
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """Raised when an older nescio could misread what a newer one wrote."""
 
 SUM = "nescio.sha256"
-"""The key of the description's SHA-256; files of format 5 have none."""
+"""The key of the description's SHA-256."""
 
 OLDEST_FORMAT = 5
 """Models of earlier formats hold no familiarity model, or one or a rule of another kind."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from nescio.data import Stack
+from nescio.data import Stack, images_at_once, to_float
 from nescio.devices import choose_precision
-from nescio.prediction import BATCH_SIZE, SampledNetworks, stream_logits, stream_settled
+from nescio.familiarity import IMAGE, OUTPUT, Wavelets, layers_of, reduce_features
+from nescio.prediction import BATCH_SIZE, Pass, SampledNetworks, stream_logits, stream_settled
 from nescio.progress import SILENT, Reporter
 from nescio.refusal import Decisions, Rule, looks_before
 from nescio.threads import EVERY, ThreadTuner
@@ -65,6 +66,7 @@ class Predictor:
         self._keep = keep
         self._tuner = ThreadTuner(self._trial, classifier.device, every=look_every)
         self._seeds: OrderedDict[int, SampledNetworks] = OrderedDict()
+        known = classifier.familiarity
         self._networks = SampledNetworks.prepare(
             classifier.network,
             classifier.guide,
@@ -73,11 +75,21 @@ class Predictor:
             seed=classifier.record.seed,
             batch_size=batch_size,
             precision=choose_precision(classifier.precision, classifier.device),
+            layers=() if known is None else layers_of(known.names),
+            reduce=None if known is None else reduce_features,
         )
 
     @cached_property
     def _evidence(self) -> Callable[[Stack], Tensor]:
         return self.classifier.evidence_reader()
+
+    @cached_property
+    def _means(self) -> Mapping[str, Tensor]:
+        return self.classifier.guide.center()
+
+    @cached_property
+    def _wavelets(self) -> Wavelets:
+        return Wavelets(self.classifier.device)
 
     def networks(self, seed: int | None = None) -> SampledNetworks:
         """The networks of that seed; ``None`` for the one that the classifier was fitted with.
@@ -104,6 +116,57 @@ class Predictor:
             RuleError: The model does not know.
         """
         return self._evidence(images)
+
+    def _judged(self, images: Stack, passed: Pass) -> Tensor:
+        """As :meth:`evidence`, by what was read as the trunk ran, if it was."""
+        known = self.classifier.familiarity
+        if passed.read is None or known is None:
+            return self.evidence(images)
+        features = dict(passed.read)
+        if OUTPUT in known.names:
+            output = self._networks.at_weights(passed.features, self._means)
+            features[OUTPUT] = reduce_features(output)
+        if known.sees_image:
+            size = images_at_once(images, BATCH_SIZE)
+            floats = (to_float(part.to(self.classifier.device)) for part in images.split(size))
+            features[IMAGE] = torch.cat([self._wavelets(x) for x in floats])
+        return known.judge(features)
+
+    def stream_judged(
+        self,
+        images: Stack,
+        *,
+        judges: bool,
+        samples: int,
+        seed: int | None = None,
+        reporter: Reporter = SILENT,
+        description: str = "predicting",
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """As :meth:`stream_logits`, and with each chunk its evidence, if anybody judges by it.
+
+        Yields:
+            ``(S, n, C)``, and ``(n, L, C)`` on the CPU or ``None``.
+
+        Raises:
+            RuleError: The model does not know how familiar images are.
+        """
+        networks = self.networks(seed)
+
+        def judged(ticking: Reporter) -> Iterator[tuple[Tensor, Tensor | None]]:
+            for groups in stream_settled(
+                networks,
+                images,
+                samples,
+                settled=lambda _probabilities, _evidence: torch.zeros(0, dtype=torch.bool),
+                looks=(),
+                known=self._judged if judges else lambda _images, _passed: None,
+                reporter=ticking,
+                description=description,
+            ):
+                for _, logits, evidence in groups:
+                    yield logits, evidence
+
+        return self._tuner.stream(judged, reporter, long=len(images) >= MANY)
 
     def stream_logits(
         self,
@@ -149,7 +212,7 @@ class Predictor:
                     probabilities, evidence, samples, error
                 ),
                 looks=looks,
-                known=self.evidence if rule.needs_evidence else lambda _: None,
+                known=self._judged if rule.needs_evidence else lambda _images, _passed: None,
                 reporter=ticking,
                 description=description,
             ):
@@ -167,9 +230,9 @@ class Predictor:
         judges = self.classifier.familiarity is not None and rule.needs_evidence
 
         def trial() -> None:
-            self._networks.features(few)
+            passed = self._networks.run_trunk(few)
             if judges:
-                self.evidence(few)
+                self._judged(few, passed)
 
         return trial
 

@@ -319,7 +319,7 @@ class _Run:
         self.failures += 1
 
     def _decide(self, batch: Batch, reporter: Reporter) -> Iterator[Decision]:
-        from nescio.data import ImageSet, take
+        from nescio.data import ImageSet
 
         images = ImageSet("", batch.images, None, ())
         if self.plot is None:
@@ -335,12 +335,13 @@ class _Run:
             return
         readable = batch.readable
         done = 0
-        judges = self.rule.needs_evidence
-        evidence_of = self.classifier.evidence_reader() if judges else lambda _: None
-        for logits in self.classifier.stream_logits(
-            images, samples=self.common.samples, seed=self.common.seed, reporter=reporter
+        for logits, evidence in self._predictor.stream_judged(
+            self.classifier.prepare(images),
+            judges=self.rule.needs_evidence,
+            samples=self.common.samples,
+            seed=self.common.seed,
+            reporter=reporter,
         ):
-            evidence = evidence_of(take(batch.images, slice(done, done + logits.shape[1])))
             decisions = self.classifier.decide_from_logits(logits, self.rule, evidence)
             for i, decision in enumerate(decisions):
                 if self.plotted < self.max_plots:

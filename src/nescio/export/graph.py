@@ -7,7 +7,7 @@ runs what is written here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -186,40 +186,6 @@ class Graph:
 
     def _alias(self, name: str, other: str) -> None:
         self.nodes.append(helper.make_node("Identity", [name], [other]))
-
-    def loop(
-        self,
-        most: int,
-        state: Sequence[Value],
-        step: Callable[[Graph, list[Value]], tuple[Value, list[Value]]],
-    ) -> list[Value]:
-        """Repeat a step on float32 tensors while it says so.
-
-        Args:
-            most: Of repetitions.
-            state: What the first step is given.
-            step: Writes one step into the graph that it is given: whether another is needed
-                ``()`` bool, and the next state.
-        """
-        body = Graph(self)
-        given = [Value(body, body.fresh("state")) for _ in state]
-        count, before = body.fresh("count"), body.fresh("before")
-        more, after = step(body, given)
-        inner = helper.make_graph(
-            body.nodes,
-            body.fresh("loop"),
-            [
-                helper.make_tensor_value_info(count, TensorProto.INT64, []),
-                helper.make_tensor_value_info(before, TensorProto.BOOL, []),
-                *(_float_info(value.name) for value in given),
-            ],
-            [
-                helper.make_tensor_value_info(more.name, TensorProto.BOOL, []),
-                *(_float_info(value.name) for value in after),
-            ],
-        )
-        first = np.asarray(True)
-        return self.ops("Loop", len(state), most, first, *state, body=inner)
 
     def for_each(self, model: onnx.ModelProto, shared: Value, stacks: Sequence[Value]) -> Value:
         """One result of a model for each slice of stacked float32 operands, stacked.

@@ -150,13 +150,11 @@ def _decide(
     cut = cut_for_export(classifier)
     features, read = shared_part(graph, classifier, cut, x, [stage.name for stage in stages])
     logits = sampled_part(graph, classifier, cut, features, draw)
-    sampled = Sampled(
-        graph.op("Softmax", logits, axis=2), _finite(graph, logits), draw.samples, len(stages)
-    )
+    sampled = Sampled(graph.op("Softmax", logits, axis=2), _finite(graph, logits), draw.samples)
     known = evidence(graph, stages, read) if stages else None
     found = verdict(graph, rule, sampled, known)
     scores = Scores(graph, sampled.probabilities, draw.samples)
-    forced = found.top if stages else _forced(graph, logits, sampled, classifier)
+    forced = _forced(graph, logits, sampled, classifier)
     reason = graph.where(found.unfamiliar, 2, graph.where(found.ambiguous, 1, 0))
     classes = [len(classifier.classes)]
     results: dict[str, Result] = {

@@ -24,8 +24,8 @@ from nescio.classifier import Classifier
 from nescio.data import to_float
 from nescio.errors import ArchitectureError
 from nescio.export.graph import OPSET, Graph, Value
-from nescio.familiarity.stages import IMAGE, MOST_FEATURES, OUTPUT, hashing, pool_features
-from nescio.familiarity.wavelets import Wavelets
+from nescio.familiarity import IMAGE, OUTPUT, Wavelets, source_of
+from nescio.familiarity.stages import MOST_FEATURES, hashing, pool_features
 from nescio.network import Cut, cut_network, first_line, twin
 from nescio.randomness import Stream, generator
 
@@ -53,8 +53,8 @@ def cut_for_export(classifier: Classifier) -> Cut:
 
 def shared_part(
     graph: Graph, classifier: Classifier, cut: Cut, x: Value, stages: Sequence[str]
-) -> tuple[Value, list[Value]]:
-    """What runs once: the input of the sampled part, and the features of each stage.
+) -> tuple[Value, dict[str, Value]]:
+    """What runs once: the input of the sampled part, and the features of each source.
 
     Args:
         graph: Where it is written.
@@ -67,11 +67,13 @@ def shared_part(
         ArchitectureError: The network cannot be exported.
     """
     if cut.trunk is None and not stages:
-        return x, []
+        return x, {}
+    sources = tuple(dict.fromkeys(map(source_of, stages)))
     example = _example(classifier)
-    reading = _Reading(cut, classifier.guide.center(), stages, example)
+    reading = _Reading(cut, classifier.guide.center(), sources, example)
     results = graph.include(_translate(reading, (example,), ({0: _batch()},)), [x])
-    return (x, results) if cut.trunk is None else (results[0], results[1:])
+    features, read = (x, results) if cut.trunk is None else (results[0], results[1:])
+    return features, dict(zip(sources, read, strict=True))
 
 
 def sampled_part(
@@ -177,6 +179,7 @@ class _Reading(nn.Module):
         if self._stages:
             means = {name: getattr(self, slot) for name, slot in self._slots.items()}
             self._read[OUTPUT] = functional_call(self.head, means, (features,))
+        if IMAGE in self._stages:
             self._read[IMAGE] = self._wavelets(x)
         return features
 

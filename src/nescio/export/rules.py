@@ -17,8 +17,9 @@ from nescio.errors import RuleError
 from nescio.export.graph import Graph, Value
 from nescio.export.search import count_below
 from nescio.refusal import CalibratedRule, NeverRefuse, QuantileRule, Rule
+from nescio.refusal.calibrated import FAR
 from nescio.refusal.frontier import Frontier
-from nescio.refusal.scores import stage_weights
+from nescio.refusal.scores import SHARED
 
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -56,13 +57,11 @@ class Sampled:
         probabilities: ``(S, n, C)``.
         finite: ``(n,)`` bool, whether all outputs are numbers.
         samples: ``S``.
-        stages: ``L``; 0 where familiarity is not judged.
     """
 
     probabilities: Value
     finite: Value
     samples: int
-    stages: int
 
 
 def verdict(graph: Graph, rule: Rule, sampled: Sampled, known: Value | None) -> Verdict:
@@ -98,8 +97,8 @@ class Scores:
 
     def __init__(self, graph: Graph, probabilities: Value, samples: int) -> None:
         self._graph = graph
-        self._p = probabilities
-        self._samples = samples
+        self._p = self.probabilities = probabilities
+        self._samples = self.samples = samples
         self.mean = probabilities.reduce("Mean", 0)
         self.top = top(graph, self.mean)
 
@@ -211,36 +210,59 @@ def _nowhere(like: Value) -> Value:
 
 def _calibrated(graph: Graph, rule: CalibratedRule, sampled: Sampled, known: Value) -> Verdict:
     """See :class:`nescio.refusal.CalibratedRule`: the same steps in the same order."""
-    weights = stage_weights(sampled.stages).numpy()
-    by_class = (known * weights[:, None]).reduce("Sum", 1)
+    by_class = _log_sum_exp(graph, known)
     strangeness = by_class.reduce("Min", 1)
     nearest = graph.op("ArgMin", by_class, axis=1, keepdims=0)
-    joint = _joint(graph, sampled.probabilities, by_class)
-    scores = Scores(graph, joint, sampled.samples)
-    doubt = scores.by_name(rule.doubt)
-    unfamiliar = ~any_of(graph, by_class <= _float32(rule.unfamiliar), [1])
+    own = Scores(graph, sampled.probabilities, sampled.samples)
+    doubt = _doubt(graph, rule, own, by_class)
+    limits = _float32(rule.unfamiliar)
+    unfamiliar = ~any_of(graph, by_class <= limits, [1])
     if rule.frontier is None:
         each = graph.constant(_float32(rule.doubtful))
-        limits = graph.op("Gather", each, scores.top) if len(rule.doubtful) > 1 else each
-        refused = doubt > limits
+        allowed = graph.op("Gather", each, own.top) if len(rule.doubtful) > 1 else each
+        refused = doubt > allowed
     else:
-        allowed = _float32([*rule.frontier.limits, -np.inf])
+        steps = _float32([*rule.frontier.limits, -np.inf])
         step = count_below(graph, torch.tensor(rule.frontier.edges), strangeness)
-        refused = doubt > graph.op("Gather", allowed, step)
+        refused = doubt > graph.op("Gather", steps, step)
         unfamiliar = unfamiliar | (refused & _stranger(graph, rule.frontier, step, doubt))
     # Nothing can be raised here, so what is not a number is refused.
     unfamiliar = unfamiliar | ~sampled.finite
-    possible = scores.mean >= scores.mean.reduce("Max", 1, keep=True) * 0.5
+    shared = own.mean > SHARED
+    two = shared.cast(TensorProto.INT64).reduce("Sum", 1) > 1
+    far = ~any_of(graph, by_class <= limits * np.float32(FAR), [1])
+    between = two & (refused | unfamiliar) & ~far & sampled.finite
+    unfamiliar = unfamiliar & ~between
+    rivals = (own.mean >= own.mean.reduce("Max", 1, keep=True) * 0.5) | shared
     return Verdict(
-        top=scores.top,
-        proposed=possible & ~unfamiliar.unsqueeze(1),
-        ambiguous=refused & ~unfamiliar,
+        top=own.top,
+        proposed=rivals & ~unfamiliar.unsqueeze(1),
+        ambiguous=(refused | between) & ~unfamiliar,
         unfamiliar=unfamiliar,
         doubt=doubt,
         unfamiliarity=strangeness,
         nearest=nearest,
-        stage=_weightiest(graph, known, nearest, weights),
+        stage=_weightiest(graph, known, nearest),
     )
+
+
+def _log_sum_exp(graph: Graph, known: Value) -> Value:
+    """See :func:`nescio.refusal.scores.class_unfamiliarity`, ``(n, C)``."""
+    most = known.reduce("Max", 1, keep=True)
+    return graph.op("Log", graph.op("Exp", known - most).reduce("Sum", 1)) + most.squeeze(1)
+
+
+def _doubt(graph: Graph, rule: CalibratedRule, own: Scores, by_class: Value) -> Value:
+    """See :func:`nescio.refusal.scores.answer`, ``(n,)``."""
+    joint = Scores(graph, _joint(graph, own.probabilities, by_class), own.samples)
+    told = joint.by_name(rule.doubt)
+    if rule.doubt == "error_probability":
+        told = graph.where(own.is_top(), 0.0, joint.mean).reduce("Sum", 1)
+    else:
+        classes = by_class.length(1).cast(TensorProto.FLOAT)
+        most = graph.op("Max", graph.op("Log", classes), 1.0)
+        told = graph.where(graph.op("Equal", joint.top, own.top), told, most)
+    return graph.op("Max", own.by_name(rule.doubt), told)
 
 
 def _stranger(graph: Graph, frontier: Frontier, step: Value, doubt: Value) -> Value:
@@ -263,12 +285,11 @@ def _joint(graph: Graph, probabilities: Value, by_class: Value) -> Value:
     return some / some.reduce("Sum", 2, keep=True)
 
 
-def _weightiest(graph: Graph, known: Value, nearest: Value, weights: np.ndarray[Any, Any]) -> Value:
+def _weightiest(graph: Graph, known: Value, nearest: Value) -> Value:
     """The stage that weighs most against the nearest class, ``(n,)``."""
     classes = graph.op("Range", 0, known.length(2), 1)
     own = graph.op("Equal", nearest.unsqueeze(1, 2), classes)
-    against = graph.where(own, known, float("-inf")).reduce("Max", 2)
-    return top(graph, against * weights)
+    return top(graph, graph.where(own, known, float("-inf")).reduce("Max", 2))
 
 
 def _float32(numbers: Sequence[float]) -> np.ndarray[Any, Any]:

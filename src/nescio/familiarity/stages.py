@@ -1,8 +1,9 @@
 """Stages: where a network is read, and how what is read becomes few numbers.
 
 A stage is a layer with weights of its own, whatever hangs below it, together with what follows
-(normalisation, activation, pooling) up to the next such layer. The image itself, as wavelets see
-it, is the first stage, the network's output the last.
+(normalisation, activation, pooling) up to the next such layer. Before them come two stages of the
+image itself, as wavelets see it: what its main axes tell, and all of it with an eye for detail. The
+network's output is the last.
 """
 
 from __future__ import annotations
@@ -12,22 +13,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from nescio.devices import lowered
 from nescio.errors import UsageError
 from nescio.familiarity.wavelets import Wavelets
 from nescio.network import twin
 
-IMAGE, OUTPUT = "image", "output"
-"""The names of the first and the last stage."""
+IMAGE, DETAIL, OUTPUT = "image", "detail", "output"
+"""The names of the stages of the image, and of the network's output."""
 
 MOST_STAGES = 4
-"""Stages that are read besides the image; of deeper networks, evenly spaced ones."""
+"""Layers that are read of the network; of deeper ones, evenly spaced."""
 
-MOST_FEATURES = 1024
-"""Numbers that are kept of one stage: pooled, then hashed, until there are no more."""
+MOST_FEATURES = 2048
+"""Numbers that are kept of one stage; more are hashed."""
 
 SHAPELESS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)
 """Layers that say nothing new; what stands before them is read."""
@@ -37,12 +38,12 @@ PARAMETRIZATIONS = "parametrizations"
 
 
 def find_stages(network: nn.Module, example: Tensor, most: int = MOST_STAGES) -> tuple[str, ...]:
-    """The names of the stages of any network, from the image to the output.
+    """The names of the stages of any network, from the image on.
 
     Args:
         network: In evaluation mode.
         example: ``(n, K, H, W)`` float32, a few images to see which layers run, in order.
-        most: How many stages to read besides the image.
+        most: How many layers to read.
     """
     units = dict(_units(network))
     run: list[str] = []
@@ -72,7 +73,7 @@ def find_stages(network: nn.Module, example: Tensor, most: int = MOST_STAGES) ->
         elif begun and times[name] == 1 and not isinstance(layer, SHAPELESS):
             stages[-1] = name
     between = [name for name in stages[:-1] if times[name] == 1]
-    return (IMAGE, *_evenly(between, most - 1), OUTPUT)
+    return (IMAGE, DETAIL, *_evenly(between, most), OUTPUT)
 
 
 def _units(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -122,6 +123,16 @@ def _evenly(names: Sequence[str], most: int) -> list[str]:
     return [names[((i + 1) * len(names)) // most - 1] for i in range(most)]
 
 
+def source_of(stage: str) -> str:
+    """What a stage is read from: both stages of the image from the same features."""
+    return IMAGE if stage == DETAIL else stage
+
+
+def layers_of(stages: Sequence[str]) -> tuple[str, ...]:
+    """Those of the stages that are layers of the network, by their paths."""
+    return tuple(name for name in stages if name not in (IMAGE, DETAIL, OUTPUT))
+
+
 class StageReader:
     """Runs a network at given weights and reads its stages.
 
@@ -131,25 +142,30 @@ class StageReader:
         network: In evaluation mode; not changed.
         weights: What its random parameters are: the means of the guide.
         stages: Names, see :func:`find_stages`.
+        precision: Of the products in the network: that of the passes that its evidence is held
+            against.
 
     Raises:
         UsageError: The network has no such stage.
     """
 
     def __init__(
-        self, network: nn.Module, weights: Mapping[str, Tensor], stages: Sequence[str]
+        self,
+        network: nn.Module,
+        weights: Mapping[str, Tensor],
+        stages: Sequence[str],
+        precision: torch.dtype = torch.float32,
     ) -> None:
-        self._given = network
+        self._precision = precision
         self._network = twin(network)
         self._weights = dict(weights)
         devices = (parameter.device for parameter in network.parameters())
-        self._wavelets = Wavelets(next(devices, torch.device("cpu")))
+        self._device = next(devices, torch.device("cpu"))
+        self._wavelets = Wavelets(self._device)
         self._read: dict[str, Tensor] = {}
         self.stages = tuple(stages)
         modules = dict(self._network.named_modules())
-        for name in self.stages:
-            if name in (IMAGE, OUTPUT):
-                continue
+        for name in layers_of(self.stages):
             if name not in modules:
                 raise UsageError(f"the network has no stage {name!r}")
             modules[name].register_forward_hook(self._keep(name))
@@ -160,44 +176,44 @@ class StageReader:
 
         return hook
 
-    def only(self, stages: Sequence[str]) -> StageReader:
-        """A reader of these stages of the same network."""
-        return StageReader(self._given, self._weights, stages)
-
     @torch.no_grad()
-    def __call__(self, x: Tensor) -> list[Tensor]:
-        """The features of each stage, ``(n, d)`` float32, for images ``(n, K, H, W)``."""
+    def __call__(self, x: Tensor) -> dict[str, Tensor]:
+        """The features of each source, ``(n, d)`` float32, for images ``(n, K, H, W)``."""
         self._read = {}
-        if IMAGE in self.stages:
-            self._read[IMAGE] = reduce_features(self._wavelets(x))
-        output = functional_call(self._network, self._weights, (x,))
-        self._read[OUTPUT] = reduce_features(output)
-        return [self._read[name] for name in self.stages]
+        if {IMAGE, DETAIL} & set(self.stages):
+            self._read[IMAGE] = self._wavelets(x)
+        with lowered(self._device, self._precision):
+            output = functional_call(self._network, self._weights, (x,))
+        if OUTPUT in self.stages:
+            self._read[OUTPUT] = reduce_features(output)
+        return self._read
 
 
 def reduce_features(output: Tensor, most: int = MOST_FEATURES) -> Tensor:
     """Bring a stage's output to at most ``most`` numbers an image, ``(n, d)`` float32.
 
-    Maps are averaged over fields of a grid as fine as fits; tokens or series
-    ``(n, T, D)`` over either axis; what is still too much is hashed into ``most`` sums
-    of random signs, which keeps distances on average (Weinberger et al. 2009, *Feature
-    hashing for large scale multitask learning*).
+    Maps are averaged over all places: which features an image has tells more of whether it is
+    like others than where it has them. Tokens or series ``(n, T, D)`` are averaged over either
+    axis. What is still too much is hashed into ``most`` sums of random signs, which keeps
+    distances on average (Weinberger et al. 2009, *Feature hashing for large scale multitask
+    learning*).
     """
-    pooled = pool_features(output, most)
+    pooled = pool_features(output)
     return hashed(pooled, hashing(pooled.shape[1], most), most)
 
 
-def pool_features(output: Tensor, most: int = MOST_FEATURES) -> Tensor:
+def pool_features(output: Tensor) -> Tensor:
     """The first part of :func:`reduce_features`: averages, ``(n, d)`` float32, of any width."""
-    output = output.float()
     if output.ndim == 3:
-        output = torch.cat([output.mean(1), output.mean(2)], 1)
+        output = torch.cat([_mean(output, 1), _mean(output, 2)], 1)
     elif output.ndim > 3:
-        side = max(output.shape[2:])
-        while side > 1 and _pooled_size(output.shape, side) > most:
-            side -= 1
-        output = _pool(output, side)
-    return output.flatten(1)
+        output = _mean(output, *range(2, output.ndim))
+    return output.float().flatten(1)
+
+
+def _mean(output: Tensor, *dimensions: int) -> Tensor:
+    """In float32, however few digits the output has."""
+    return output.mean(dimensions, dtype=torch.float32)
 
 
 def hashing(width: int, most: int = MOST_FEATURES) -> tuple[Tensor, Tensor] | None:
@@ -215,19 +231,3 @@ def hashed(pooled: Tensor, by: tuple[Tensor, Tensor] | None, most: int = MOST_FE
         return pooled.contiguous()
     places, signs = (part.to(pooled.device) for part in by)
     return pooled.new_zeros(pooled.shape[0], most).index_add_(1, places, pooled * signs)
-
-
-def _pooled_size(shape: torch.Size, side: int) -> int:
-    size = shape[1]
-    for length in shape[2:]:
-        size *= min(length, side)
-    return size
-
-
-def _pool(output: Tensor, side: int) -> Tensor:
-    fields = [min(length, side) for length in output.shape[2:]]
-    if fields == list(output.shape[2:]):
-        return output
-    pool: Any = F.adaptive_avg_pool3d if len(fields) == 3 else F.adaptive_avg_pool2d
-    pooled: Tensor = pool(output, fields)
-    return pooled

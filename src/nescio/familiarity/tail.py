@@ -60,7 +60,14 @@ class Tail:
 
     def __call__(self, distances: Tensor) -> Tensor:
         """Evidence ``(n, C)`` for distances ``(n, C)`` from each class; it rises, from 0."""
-        z = ((distances + self.floor).log() - self.centres) / self.spreads
+        return self._of(((distances + self.floor).log() - self.centres) / self.spreads)
+
+    def of_class(self, distances: Tensor, labels: Tensor) -> Tensor:
+        """Evidence ``(n,)`` for distances ``(n,)`` from the classes ``labels`` ``(n,)``."""
+        logarithms = (distances + self.floor).log()
+        return self._of((logarithms - self.centres[labels]) / self.spreads[labels])
+
+    def _of(self, z: Tensor) -> Tensor:
         place = torch.searchsorted(self.points, z.contiguous())
         upper = place.clamp(1, len(self.points) - 1)
         lower = upper - 1
@@ -103,16 +110,34 @@ class Tail:
         return Tail(centres, spreads, points, evidence, floor, scale, shape)
 
 
-def fit_tail(distances: Tensor, labels: Tensor, classes: int) -> Tail:
+def fit_tail(
+    distances: Tensor,
+    labels: Tensor,
+    classes: int,
+    apart: tuple[Tensor, Tensor] | None = None,
+) -> Tail:
     """The tail of the distances ``(n,)`` of images from their own classes ``(n,)``.
 
     The Pareto tail is fitted by the method of moments (Hosking & Wallis 1987).
+
+    Args:
+        distances: ``(n,)``, of the training images left out.
+        labels: ``(n,)`` int64, their classes.
+        classes: ``C``.
+        apart: Distances ``(m,)`` and labels ``(m,)`` of a few images that the network was not
+            trained on, where it was trained on the others: they tell where distances lie, and how
+            far they spread; the many tell the shape.
     """
     distances = distances.double()
     floor = max(FLOOR * float(distances.median()), math.sqrt(torch.finfo(torch.float32).tiny))
     logarithms = (distances + floor).log()
     centres, spreads = _by_class(logarithms, labels, classes)
     rising = ((logarithms - centres[labels]) / spreads[labels]).sort().values
+    if apart is not None:
+        far, own = apart
+        away = ((far.double() + floor).log() - centres[own]) / spreads[own]
+        ratio, moved = _moved(rising, away)
+        centres, spreads = centres + spreads * moved, spreads * ratio
     n = len(rising)
     shares = torch.linspace(0, 1 - TAIL, POINTS, dtype=torch.float64, device=rising.device)
     points = torch.quantile(rising, shares) if n <= 2**24 else rising[(shares * (n - 1)).long()]
@@ -132,6 +157,18 @@ def fit_tail(distances: Tensor, labels: Tensor, classes: int) -> Tail:
         mean * (1 - shape),
         shape,
     )
+
+
+def _moved(rising: Tensor, away: Tensor) -> tuple[float, float]:
+    """By what numbers are multiplied, then added to, so that quartiles become those of others.
+
+    Quartiles, since a few of the others may be of another class than their labels say.
+    """
+    shares = torch.tensor([0.25, 0.5, 0.75], dtype=rising.dtype, device=rising.device)
+    low, middle, high = torch.quantile(rising[:: 1 + len(rising) // 2**20], shares).tolist()
+    low_apart, middle_apart, high_apart = torch.quantile(away, shares).tolist()
+    ratio = max(FLOOR, (high_apart - low_apart) / max(FLOOR, high - low))
+    return ratio, middle_apart - ratio * middle
 
 
 def _by_class(values: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:

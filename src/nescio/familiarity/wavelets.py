@@ -1,11 +1,11 @@
-"""The image as wavelets see it: where it has edges of which size and direction, and how they meet.
+"""The image as wavelets see it: how strong its edges are, of which size and direction, and where.
 
 Pixels say little about shape: a stroke that moves by its own width has nothing in common with
 itself. The size of an image's response to waves of several directions and scales hardly changes
-when a stroke moves a little, and the responses to those responses tell of corners, ends and
-crossings: the scattering transform (Bruna & Mallat 2013, *Invariant scattering convolution
-networks*), here on a pyramid of ever coarser images with one small bank of filters. Nothing in it
-is learned.
+when a stroke moves a little: the first layer of the scattering transform (Bruna & Mallat 2013,
+*Invariant scattering convolution networks*), on a pyramid of ever coarser images with one small
+bank of filters. Large images are halved first; what halving takes away is kept as the size of
+Haar's details (Haar 1910), so that noise does not pass for a smooth surface. Nothing is learned.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ SCALES = 3
 """Octaves, on images that are large enough."""
 
 MOST_SIDE = 32
-"""Pixels; larger images are brought down first, since finer detail is the network's to judge."""
+"""Pixels that waves are laid over; larger images are brought down first."""
 
-LEAST_SIDE = 4
-"""Pixels of the coarsest image, and fields along a side in which responses are averaged."""
+FIELDS = 4
+"""Fields along a side in which responses are averaged; and pixels of the coarsest image."""
+
+FAINT = 1e-4
+"""A response that is hardly one: a fortieth of one of 255 levels."""
 
 WIDTH, FREQUENCY, SLIMNESS = 1.2, math.pi / 2, 0.6
 """Of a wave: its envelope in pixels, its frequency in radians a pixel, and the envelope's
@@ -34,7 +37,7 @@ length along the wave over that across."""
 
 
 class Wavelets:
-    """Reads images by two layers of waves.
+    """Reads images by waves and by Haar's details.
 
     Args:
         device: Where the images are.
@@ -46,38 +49,47 @@ class Wavelets:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        """The features ``(n, d)`` of images ``(n, K, H, W)`` float32 in [0, 1]."""
+        """The features ``(n, d)`` of images ``(n, K, H, W)`` float32 in [0, 1]; not negative."""
         count, channels = x.shape[:2]
-        level = _brought_down(x).reshape(count * channels, 1, *_small(x.shape[-2:]))
-        scales = max(1, min(SCALES, int(math.log2(min(level.shape[-2:]) / LEAST_SIDE)) + 1))
-        read = [_averaged(level)]
-        for scale in range(scales):
-            response = self._respond(level)
-            read.append(_averaged(response))
-            for _ in range(scale + 1, scales):
-                response = self._halved(response)
-                read.append(_averaged(self._respond(response)))
-            if scale + 1 < scales:
+        level = x.reshape(count * channels, 1, *x.shape[-2:])
+        read: list[Tensor] = []
+        while min(level.shape[-2:]) > 1 and max(level.shape[-2:]) >= 2 * MOST_SIDE:
+            level, details = _haar(level)
+            read.append(_averaged(details))
+        level = _brought_down(level)
+        read.append(_averaged(level))
+        for scale in range(_scales(level.shape[-2:])):
+            if scale:
                 level = self._halved(level)
-        # The square root brings the few strong responses and the many weak ones together.
-        features = torch.cat(read, 1).clamp_min(0).sqrt()
+            read.append(_averaged(self._respond(level)))
+        # The square root brings the few strong responses and the many weak ones together; from a
+        # little above 0 on, or rounding would be a response.
+        features = (torch.cat(read, 1).clamp_min(0) + FAINT).sqrt() - math.sqrt(FAINT)
         return features.reshape(count, channels * features.shape[1])
 
     def _respond(self, maps: Tensor) -> Tensor:
-        """How strongly each map ``(n, c, h, w)`` holds each wave, ``(n, c * DIRECTIONS, h, w)``."""
-        count, channels, height, width = maps.shape
-        flat = maps.reshape(count * channels, 1, height, width)
-        waves = F.conv2d(flat, self._waves, padding=self._waves.shape[-1] // 2)
+        """How strongly each map ``(n, 1, h, w)`` holds each wave, ``(n, DIRECTIONS, h, w)``."""
+        waves = F.conv2d(maps, self._waves, padding=self._waves.shape[-1] // 2)
         real, imaginary = waves.chunk(2, 1)
-        size = (real.square() + imaginary.square()).sqrt()
-        return size.view(count, channels * DIRECTIONS, height, width)
+        return (real.square() + imaginary.square()).sqrt()
 
     def _halved(self, maps: Tensor) -> Tensor:
         """Half as fine."""
-        count, channels, height, width = maps.shape
-        flat = maps.reshape(count * channels, 1, height, width)
-        half = F.conv2d(F.pad(flat, (2, 2, 2, 2), mode="replicate"), self._blur, stride=2)
-        return half.view(count, channels, *half.shape[-2:])
+        return F.conv2d(F.pad(maps, (2, 2, 2, 2), mode="replicate"), self._blur, stride=2)
+
+
+def _scales(shape: torch.Size) -> int:
+    return max(1, min(SCALES, int(math.log2(max(1, min(shape)) / FIELDS)) + 1))
+
+
+def _haar(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps ``(n, 1, h, w)`` half as fine, and the size of what that takes away, ``(n, 3, ...)``."""
+    height, width = (side // 2 * 2 for side in maps.shape[-2:])
+    even = maps[..., :height, :width]
+    a, b = even[..., ::2, ::2], even[..., ::2, 1::2]
+    c, d = even[..., 1::2, ::2], even[..., 1::2, 1::2]
+    details = torch.cat([a + b - c - d, a - b + c - d, a - b - c + d], 1).abs()
+    return (a + b + c + d) / 4, details / 4
 
 
 def _waves() -> Tensor:
@@ -106,19 +118,16 @@ def _blur() -> Tensor:
     return (row[:, None] * row)[None, None]
 
 
-def _small(shape: torch.Size) -> tuple[int, int]:
-    """Height and width once the longer side is at most :data:`MOST_SIDE`."""
-    share = min(1.0, MOST_SIDE / max(shape))
-    height, width = (max(1, round(side * share)) for side in shape)
-    return height, width
-
-
-def _brought_down(x: Tensor) -> Tensor:
-    small = _small(x.shape[-2:])
-    return x if small == tuple(x.shape[-2:]) else F.adaptive_avg_pool2d(x, small)
+def _brought_down(maps: Tensor) -> Tensor:
+    """With the longer side at most :data:`MOST_SIDE` pixels."""
+    share = min(1.0, MOST_SIDE / max(maps.shape[-2:]))
+    height, width = (max(1, round(side * share)) for side in maps.shape[-2:])
+    if (height, width) == tuple(maps.shape[-2:]):
+        return maps
+    return F.adaptive_avg_pool2d(maps, (height, width))
 
 
 def _averaged(maps: Tensor) -> Tensor:
-    """Over at most ``LEAST_SIDE`` x ``LEAST_SIDE`` fields, flattened."""
-    height, width = (min(side, LEAST_SIDE) for side in maps.shape[-2:])
+    """Over at most ``FIELDS`` x ``FIELDS`` fields, flattened."""
+    height, width = (min(side, FIELDS) for side in maps.shape[-2:])
     return F.adaptive_avg_pool2d(maps, (height, width)).flatten(1)

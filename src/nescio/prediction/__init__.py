@@ -1,13 +1,15 @@
 """Predict with many networks drawn from the posterior.
 
-Read in this order: :mod:`trunk`, :mod:`kept`, :mod:`sampling`, :mod:`adaptive`, :mod:`forced`;
-what is shared by all sampled networks is found by :func:`nescio.network.cut_network`.
+Read in this order: :mod:`trunk`, :mod:`taps`, :mod:`kept`, :mod:`sampling`, :mod:`adaptive`,
+:mod:`forced`; what is shared by all sampled networks is found by
+:func:`nescio.network.cut_network`.
 """
 
 from nescio.prediction.adaptive import stream_settled
 from nescio.prediction.forced import forced_labels
 from nescio.prediction.sampling import (
     BATCH_SIZE,
+    Pass,
     SampledNetworks,
     check_samples,
     chunk_size,
@@ -16,6 +18,7 @@ from nescio.prediction.sampling import (
 
 __all__ = [
     "BATCH_SIZE",
+    "Pass",
     "SampledNetworks",
     "check_samples",
     "chunk_size",

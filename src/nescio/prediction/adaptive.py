@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nescio.data.rows import Stack
-from nescio.prediction.sampling import SampledNetworks, check_samples
+from nescio.prediction.sampling import Pass, SampledNetworks, check_samples
 from nescio.progress import SILENT, Reporter
 
 Known = Tensor | None
@@ -30,7 +30,7 @@ def stream_settled(
     *,
     settled: Settled,
     looks: Sequence[int],
-    known: Callable[[Stack], Known] = lambda _: None,
+    known: Callable[[Stack, Pass], Known] = lambda _images, _passed: None,
     reporter: Reporter = SILENT,
     description: str = "predicting",
 ) -> Iterator[list[Group]]:
@@ -45,7 +45,7 @@ def stream_settled(
         samples: The most networks for an image.
         settled: Asked at each look, about the images that are not settled yet.
         looks: After how many networks to ask, rising, below ``samples``.
-        known: What is known beforehand of a chunk of the images.
+        known: What is known beforehand of a chunk of the images, by what the trunk gave for it.
         reporter: Told of each network.
         description: What the progress bar says.
 
@@ -61,8 +61,9 @@ def stream_settled(
     with reporter.task(description, len(images) * samples, "image samples") as task:
         for chunk in networks.chunks(images, samples):
             groups: list[Group] = []
-            features = networks.features(chunk)
-            places, before = torch.arange(len(chunk)), known(chunk)
+            passed = networks.run_trunk(chunk)
+            features = passed.features
+            places, before = torch.arange(len(chunk)), known(chunk, passed)
             logits = torch.empty(0, len(chunk), networks.classes, device=networks.device)
             for look in (*looks, samples):
                 more = networks.logits(features, range(len(logits), look), task)

@@ -9,7 +9,7 @@ depend on how images are cut into batches, nor on how many networks are drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -23,6 +23,7 @@ from nescio.errors import ArchitectureError, UsageError
 from nescio.inference.posterior import Draw, Posterior
 from nescio.network import channels_last, convolves, twin
 from nescio.prediction.kept import KeptNetworks
+from nescio.prediction.taps import Reduce, Taps
 from nescio.prediction.trunk import Trunk
 from nescio.progress import SILENT, Reporter, Task
 from nescio.randomness import Stream, generator
@@ -60,6 +61,20 @@ def _explained() -> AbstractContextManager[None]:
 
 
 @dataclass(frozen=True)
+class Pass:
+    """What one run of the shared part gives for ``n`` images.
+
+    Attributes:
+        features: What the sampled part takes, see :class:`Trunk`.
+        read: What was kept of its layers, by their paths, ``(n, d)`` each; ``None`` where nothing
+            is, or where they do not all run there.
+    """
+
+    features: Tensor
+    read: Mapping[str, Tensor] | None
+
+
+@dataclass(frozen=True)
 class SampledNetworks:
     """Networks drawn by one seed; number ``s`` is the same whatever is asked of it.
 
@@ -75,6 +90,7 @@ class SampledNetworks:
         width: How many numbers the sampled part takes for one image.
         convolves: Whether the sampled part has convolutions.
         overwrites: Whether the sampled part changes what it is given, in place.
+        taps: Keeps what layers of the trunk give; ``None`` for nothing.
         kept: The networks that need not be drawn again; ``None`` to keep none.
     """
 
@@ -89,6 +105,7 @@ class SampledNetworks:
     width: int
     convolves: bool
     overwrites: bool
+    taps: Taps | None = None
     kept: KeptNetworks | None = None
 
     @staticmethod
@@ -102,6 +119,8 @@ class SampledNetworks:
         seed: int,
         batch_size: int = BATCH_SIZE,
         precision: torch.dtype = torch.float32,
+        layers: Sequence[str] = (),
+        reduce: Reduce | None = None,
     ) -> SampledNetworks:
         """Make ready to draw networks for images like these.
 
@@ -115,16 +134,22 @@ class SampledNetworks:
                 and the answer by no more than rounding.
             precision: Of the products in the networks, see
                 :func:`nescio.devices.choose_precision`; logits are float32 in any case.
+            layers: Paths of layers that are read as the trunk runs, see :meth:`run_trunk`.
+            reduce: What is kept of each layer's output.
         """
         device = next(network.parameters()).device
         few = to_float(images[:2].to(device))
-        trunk = Trunk.of(twin(network), guide, few)
+        own = twin(network)
+        trunk = Trunk.of(own, guide, few)
         features = trunk.features(few)
         width = features[:1].numel() if len(few) else 1
         taken = trunk.member(features, 0)
         version = taken._version
         if len(few):
             trunk.cut.head(taken)
+        taps = None
+        if reduce is not None and not trunk.members:
+            taps = Taps.on(own, trunk.cut.trunk, layers, reduce)
         return SampledNetworks(
             trunk,
             guide.sampler(),
@@ -137,6 +162,7 @@ class SampledNetworks:
             width,
             convolves(trunk.cut.head),
             taken._version != version,
+            taps,
         )
 
     def seeded(self, seed: int) -> SampledNetworks:
@@ -158,11 +184,40 @@ class SampledNetworks:
 
     def features(self, chunk: Stack) -> Tensor:
         """What the sampled part takes, for ``(n, K, H, W)`` uint8 images, see :class:`Trunk`."""
+        return self.run_trunk(chunk).features
+
+    def run_trunk(self, chunk: Stack) -> Pass:
+        """Run what all networks share, once, and read its layers on the way.
+
+        Args:
+            chunk: ``(n, K, H, W)`` uint8, at least one.
+        """
+        parts: list[Tensor] = []
+        read: list[Mapping[str, Tensor]] = []
         with _explained(), lowered(self.device, self.precision):
-            parts = chunk.split(images_at_once(chunk, self.batch_size))
             # One batch of floats at a time: images may be far larger than their features.
-            features = torch.cat([self.trunk.features(to_float(p.to(self.device))) for p in parts])
-            return features if self.trunk.members else self._laid_out(features)
+            for part in chunk.split(images_at_once(chunk, self.batch_size)):
+                parts.append(self.trunk.features(to_float(part.to(self.device))))
+                if self.taps is not None:
+                    read.append(self.taps.take())
+        features = torch.cat(parts)
+        features = features if self.trunk.members else self._laid_out(features)
+        if self.taps is None:
+            return Pass(features, None)
+        return Pass(features, {name: torch.cat([own[name] for own in read]) for name in read[0]})
+
+    def at_weights(self, features: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        """The output ``(n, C)`` of the sampled part under these weights, from what it takes.
+
+        Args:
+            features: As :meth:`run_trunk` gives them, of a trunk without members.
+            weights: Of all random parameters, by their names in the network.
+        """
+        own = {name: weights[name] for name in self.trunk.drawn}
+        with _explained(), lowered(self.device, self.precision):
+            parts = features.split(images_at_once(features, self.batch_size))
+            given = (part.clone() if self.overwrites else part for part in parts)
+            return torch.cat([self.trunk.cut.logits(own, part) for part in given])
 
     def _laid_out(self, features: Tensor) -> Tensor:
         return channels_last(features) if self.convolves else features

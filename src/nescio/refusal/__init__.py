@@ -23,6 +23,7 @@ from nescio.refusal.rules import (
 )
 from nescio.refusal.scores import (
     DOUBTS,
+    answer,
     class_unfamiliarity,
     entropy,
     error_probability,
@@ -54,6 +55,7 @@ __all__ = [
     "Reason",
     "Rule",
     "Verdicts",
+    "answer",
     "calibrate",
     "calibration_needed",
     "certify",

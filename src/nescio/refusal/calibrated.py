@@ -15,10 +15,12 @@ from nescio.refusal.decisions import Verdicts
 from nescio.refusal.frontier import Frontier
 from nescio.refusal.scores import (
     DOUBTS,
+    SHARED,
+    answer,
+    between_classes,
     class_unfamiliarity,
     joint_probability,
     mean_probability,
-    stage_weights,
 )
 from nescio.refusal.sequential import mean_is_settled
 from nescio.refusal.wording import assumption, describe
@@ -27,6 +29,11 @@ DOUBT = "error_probability"
 """The score of ambiguity. On held-out training images none of those in
 :data:`nescio.refusal.scores.DOUBTS` was ahead of it by more than chance (docs/refusal.md has the
 table); it is the one that means a chance of error, and whose decision can be settled early."""
+
+
+FAR = 2.0
+"""So many times the threshold of the first gate, in nats: a p-value as small as its square. What is
+stranger is called unfamiliar even where the networks see two classes in it."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +121,21 @@ class CalibratedRule:
         by_class = _by_class(evidence)
         strangeness, nearest = by_class.min(-1)
         joint = joint_probability(probabilities, by_class)
-        mean = mean_probability(joint)
-        top_probability, top = mean.max(-1)
-        doubt = DOUBTS[self.doubt](joint)
+        mean = mean_probability(probabilities)
+        top, doubt = answer(probabilities, joint, self.doubt)
         refused = doubt > self._limits(strangeness, doubt, top)
         unfamiliar = self._unfamiliar(by_class)
         if self.frontier is not None:
             unfamiliar = unfamiliar | (refused & self.frontier.stranger(strangeness, doubt))
+        # What lies between two classes is ambiguous, though it may be quite like neither.
+        between = between_classes(probabilities) & (refused | unfamiliar) & ~self._far(by_class)
+        unfamiliar = unfamiliar & ~between
         # A class at least half as probable as the best is a real alternative to it.
-        proposed = (mean >= 0.5 * top_probability[:, None]) & ~unfamiliar[:, None]
+        rivals = (mean >= 0.5 * mean.amax(-1, keepdim=True)) | (mean > SHARED)
         return Verdicts(
             top=top,
-            proposed=proposed,
-            ambiguous=refused & ~unfamiliar,
+            proposed=rivals & ~unfamiliar[:, None],
+            ambiguous=(refused | between) & ~unfamiliar,
             unfamiliar=unfamiliar,
             ambiguity=doubt,
             unfamiliarity=strangeness,
@@ -136,6 +145,11 @@ class CalibratedRule:
 
     def _unfamiliar(self, by_class: Tensor) -> Tensor:
         return (by_class > torch.tensor(self.unfamiliar, dtype=by_class.dtype)).all(-1)
+
+    def _far(self, by_class: Tensor) -> Tensor:
+        """So unfamiliar that it does not matter what the networks say, ``(N,)`` bool."""
+        limits = FAR * torch.tensor(self.unfamiliar, dtype=by_class.dtype)
+        return (by_class > limits).all(-1)
 
     def _limits(self, strangeness: Tensor, doubt: Tensor, top: Tensor) -> Tensor:
         """The doubt that is allowed for each image, ``(N,)``."""
@@ -149,20 +163,22 @@ class CalibratedRule:
     ) -> Tensor:
         """Where the image is unfamiliar, or it is settled which class is answered, or none.
 
-        With a shared budget the reason of a settled refusal may still change.
+        The reason of a settled refusal may still change: between two classes, or like none.
         """
         by_class = _by_class(evidence)
         unfamiliar = self._unfamiliar(by_class)
         if self.doubt != "error_probability":
             return unfamiliar
-        probabilities = joint_probability(probabilities, by_class)
+        joint = joint_probability(probabilities, by_class)
         if self.frontier is not None:
             allowed = self.frontier.allowed(by_class.min(-1).values)[:, None]
         else:
             allowed = torch.tensor(self.doubtful)
         limits = 1.0 - allowed.to(probabilities).clamp(-1.0, 2.0)
-        _, sure = mean_is_settled(probabilities, total, limits, error, 0.0)
-        unsure, _ = mean_is_settled(probabilities, total, limits, error, 1.0)
+        # An answer must pass by the networks' word and once they know of familiarity.
+        both = torch.stack([probabilities, joint], 1)
+        sure = mean_is_settled(both, total, limits, error / 2, 0.0)[1].all(0)
+        unsure = mean_is_settled(both, total, limits, error / 2, 1.0)[0].any(0)
         # With a limit below a half several classes could pass it: the best must be known.
         if float(limits.min()) < 0.5:
             sure = sure & self._leads(probabilities, total, error)
@@ -240,7 +256,7 @@ def _weightiest(evidence: Tensor | None, nearest: Tensor) -> Tensor:
     assert evidence is not None  # noqa: S101 - asked before
     stages = evidence.shape[1]
     against = evidence.gather(2, nearest[:, None, None].expand(-1, stages, 1))[..., 0]
-    return (against * stage_weights(stages)).argmax(1)
+    return against.argmax(1)
 
 
 def _limit_to_json(limit: float) -> float | str:

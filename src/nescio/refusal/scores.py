@@ -6,6 +6,7 @@ are in nats.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -96,6 +97,9 @@ def variation_ratio(probabilities: Tensor) -> Tensor:
     return 1.0 - votes.float().mean(0).amax(-1)
 
 
+SHARED = 0.2
+"""Two classes with more than this each share an image: it lies between them."""
+
 DOUBTS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "error_probability": error_probability,
     "predictive_entropy": predictive_entropy,
@@ -106,27 +110,13 @@ DOUBTS: Mapping[str, Callable[[Tensor], Tensor]] = {
 """Scores of ambiguity, ``(S, N, C)`` to ``(N,)``, larger where the answer is less sure."""
 
 
-BETWEEN, OUTPUT = 0.05, 0.75
-"""What a stage between the image and the output weighs, and the output, beside the image. What is
-between mixes what the ends tell apart, and all that is learned was fitted to the very images that
-it is compared with (docs/refusal.md has the figures)."""
-
-
-def stage_weights(stages: int) -> Tensor:
-    """How much each of ``L`` stages counts, ``(L,)``, together 1."""
-    weights = torch.full((stages,), BETWEEN)
-    weights[-1] = OUTPUT
-    weights[0] = 1.0
-    return weights / weights.sum()
-
-
 def class_unfamiliarity(evidence: Tensor) -> Tensor:
     """Evidence that an image is of no class, ``(N, C)``, for evidence ``(N, L, C)`` by stage.
 
-    A mean over the stages (Fisher 1932) with weights (Good 1955): those of
-    :func:`stage_weights`.
+    Minus the logarithm of the weighted harmonic mean of the stages' p-values (Wilson 2019); the
+    weights are a part of the evidence, see :mod:`nescio.familiarity.familiarity`.
     """
-    return torch.einsum("nlc,l->nc", evidence, stage_weights(evidence.shape[1]).to(evidence))
+    return evidence.logsumexp(1)
 
 
 def joint_probability(probabilities: Tensor, unfamiliarity: Tensor) -> Tensor:
@@ -154,6 +144,39 @@ def joint_probability(probabilities: Tensor, unfamiliarity: Tensor) -> Tensor:
     if bool(nothing.any()):
         joint, total = joint.where(~nothing, 1.0), total.where(~nothing, joint.shape[-1])
     return joint / total
+
+
+def answer(probabilities: Tensor, joint: Tensor, doubt: str) -> tuple[Tensor, Tensor]:
+    """The networks' answer, and how doubtful it is, ``(N,)`` each.
+
+    The networks answer; familiarity may raise a doubt, and never lay one: what the networks
+    disagree on is not settled by where the image lies, and an answer from whose class it lies far
+    is doubted, however sure they are.
+
+    Args:
+        probabilities: ``(S, N, C)``.
+        joint: ``(S, N, C)``, see :func:`joint_probability`.
+        doubt: A name in :data:`DOUBTS`.
+
+    Returns:
+        The most probable class, int64, and the larger of two doubts: the networks' own, and what
+        is left of their answer once they know how familiar each class is.
+    """
+    top = mean_probability(probabilities).argmax(-1)
+    own, told = DOUBTS[doubt](probabilities), DOUBTS[doubt](joint)
+    mean = mean_probability(joint)
+    if doubt == "error_probability":
+        others = torch.nn.functional.one_hot(top, mean.shape[-1]).bool()
+        told = mean.masked_fill(others, 0.0).sum(-1)
+    else:
+        # As doubtful as can be, where they would answer otherwise.
+        told = told.where(mean.argmax(-1) == top, max(1.0, math.log(mean.shape[-1])))
+    return top, torch.maximum(own, told)
+
+
+def between_classes(probabilities: Tensor) -> Tensor:
+    """Whether two classes have more than a fifth each, ``(N,)`` bool, for ``(S, N, C)``."""
+    return (mean_probability(probabilities) > SHARED).sum(-1) > 1
 
 
 def p_value(reference: Tensor, scores: Tensor) -> Tensor:

@@ -337,12 +337,12 @@ def _detailed(work: Work, images: Tensor) -> Iterator[Answer]:
     predictor = work.model.predictor
     classifier = predictor.classifier
     calibrated = None if classifier.familiarity is None else classifier.calibrated
-    done = 0
-    for logits in predictor.stream_logits(images, samples=work.samples, seed=work.seed):
-        part = images[done : done + logits.shape[1]]
-        done += len(part)
-        knows = work.rule.needs_evidence or calibrated is not None
-        evidence = predictor.evidence(part) if knows else None
+    for logits, evidence in predictor.stream_judged(
+        images,
+        judges=work.rule.needs_evidence or calibrated is not None,
+        samples=work.samples,
+        seed=work.seed,
+    ):
         probabilities = logits.softmax(-1).cpu()
         decisions = classifier.decide_from_logits(logits, work.rule, evidence)
         judged = None if calibrated is None else calibrated(probabilities, evidence)

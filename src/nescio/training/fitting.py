@@ -17,11 +17,7 @@ from nescio.classifier import (
     calibrate_classifier,
 )
 from nescio.classifier.fingerprint import posterior_digest
-from nescio.data import (
-    DataLike,
-    Reading,
-    Splits,
-)
+from nescio.data import DataLike, ImageSet, Reading
 from nescio.devices import choose_device, choose_precision, explain_memory
 from nescio.errors import (
     CalibrationError,
@@ -46,6 +42,7 @@ from nescio.progress import SILENT, Reporter
 from nescio.ranks import SOLO, Ranks, agree, together
 from nescio.refusal import parse_rule
 from nescio.training.asked import TEST_FRACTION, ExtraLike, ask
+from nescio.training.holding import hold_out
 from nescio.training.prepare import prepare, split_digest
 from nescio.training.recording import as_classifier
 from nescio.training.resuming import open_checkpoints, with_checkpoints
@@ -193,9 +190,12 @@ def fit(
                 held.enter_context(kept.claim())
             place = choose_device(device) if ranks.size == 1 else ranks.place
             ready = prepare(asked, reporter)
+            train, apart = ready.splits.train, None
+            if ready.calibrates and not ready.recipe.freeze:
+                train, apart = hold_out(train, seed)
             job = Job(
                 ready.module,
-                ready.splits.train,
+                train,
                 ready.recipe,
                 prior=prior,
                 likelihood=likelihood or Categorical(),
@@ -218,7 +218,7 @@ def fit(
         if ready.calibrates:
             classifier = _calibrate(
                 classifier,
-                ready.splits,
+                (train, apart, ready.splits.calibration),
                 asked.promises,
                 stages=stages,
                 samples=samples,
@@ -230,7 +230,7 @@ def fit(
 
 def _calibrate(
     classifier: Classifier,
-    splits: Splits,
+    parts: tuple[ImageSet, ImageSet | None, ImageSet],
     promises: Promises,
     *,
     stages: Sequence[str] | None,
@@ -238,17 +238,23 @@ def _calibrate(
     reporter: Reporter,
     ranks: Ranks,
 ) -> Classifier:
-    """What comes after training; where it fails, the error carries what was fitted."""
+    """What comes after training; where it fails, the error carries what was fitted.
+
+    The parts are what was trained on, what was held out of it, and what is for calibration.
+    """
+    train, apart, calibration = parts
     try:
         with explain_memory(
-            "getting to know the training images", "lower --image-size, or name fewer --stages"
+            "fitting the familiarity model", "lower --image-size, or name fewer --stages"
         ):
             familiarity = fit_familiarity(
                 classifier.network,
                 classifier.guide.center(),
-                splits.train,
+                train,
+                apart,
                 classes=len(classifier.classes),
                 stages=stages,
+                precision=choose_precision(classifier.precision, classifier.device),
                 reporter=reporter,
                 ranks=ranks,
             )
@@ -256,7 +262,7 @@ def _calibrate(
         with explain_memory("calibrating", "lower --samples or --image-size"):
             return calibrate_classifier(
                 classifier,
-                splits.calibration,
+                calibration,
                 promises,
                 samples=samples,
                 reporter=reporter,

@@ -6,7 +6,7 @@ import { watchFiles } from "./files.js";
 import { Histograms } from "./histograms.js";
 import { Panel, tell } from "./panel.js";
 import { asPng, drawn, fromPixels, showSeen } from "./pictures.js";
-import { argmax, means, pValue } from "./rules.js";
+import { argmax, isBetween, means, pValue, rivals } from "./rules.js";
 import { model, models, Newest, predict, predictAll, Trouble, useKey } from "./service.js";
 import { frameOf } from "./strokes.js";
 import { fillTable, html } from "./svg.js";
@@ -92,7 +92,6 @@ function read(prediction) {
   // The class that would be answered; rules that refuse do not always tell it.
   const among = mean.map((p, c) => (likely.length === 0 || likely.includes(c) ? p : -1));
   const top = known === null ? argmax(among) : place(known);
-  const near = mean.flatMap((p, c) => (p >= 0.5 * mean[top] ? [c] : []));
   const familiarity =
     prediction.scores.familiarity ??
     (reference && unfamiliarity !== null ? pValue(reference, unfamiliarity) : null);
@@ -104,7 +103,13 @@ function read(prediction) {
     familiarity,
     nearest: prediction.nearest ?? null,
     images: rule.calibrated_on?.images ?? null,
-    scores: { doubt, unfamiliarity, top, proposed: likely.length ? likely : near },
+    scores: {
+      doubt,
+      unfamiliarity,
+      top,
+      proposed: likely.length ? likely : rivals(mean, top),
+      between: isBetween(mean),
+    },
     decision: { top, proposed: likely, reason: prediction.reason },
   };
 }

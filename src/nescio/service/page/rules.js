@@ -45,19 +45,36 @@ export function byQuantile(sampled, share, threshold) {
   return { top: argmax(heights), proposed, reason: proposed.length ? null : "ambiguous" };
 }
 
+/** A class with more than this has its share of an image; with two such it lies between them. */
+const SHARED = 0.2;
+
+/** So many times a threshold an image is so unfamiliar that it lies between no classes. */
+const FAR = 2;
+
+/** The classes that are about as probable as `top`, or have their share. */
+export function rivals(mean, top) {
+  return mean.flatMap((p, c) => (p >= 0.5 * mean[top] || p > SHARED ? [c] : []));
+}
+
+/** Whether an image lies between classes. */
+export function isBetween(mean) {
+  return mean.filter((p) => p > SHARED).length > 1;
+}
+
 /**
  * Two thresholds that promise a risk.
  *
- * @param scores {unfamiliarity, doubt, top, proposed}: the image's scores, the class that would be
- *   answered and those that are about as probable.
+ * @param scores {unfamiliarity, doubt, top, proposed, between}: the image's scores, the class that
+ *   would be answered, those that are about as probable, and whether it lies between them.
  * @param limits {unfamiliar, doubtful}: numbers, or "all" (lets all pass) and "none".
  */
 export function byPromise(scores, limits) {
-  const { top } = scores;
-  if (scores.unfamiliarity > limit(limits.unfamiliar)) {
+  const { top, unfamiliarity, between } = scores;
+  const most = limit(limits.unfamiliar);
+  if (unfamiliarity > FAR * most || (unfamiliarity > most && !between)) {
     return { top, proposed: [], reason: "unfamiliar" };
   }
-  const doubtful = scores.doubt > limit(limits.doubtful);
+  const doubtful = scores.doubt > limit(limits.doubtful) || unfamiliarity > most;
   return { top, proposed: scores.proposed, reason: doubtful ? "ambiguous" : null };
 }
 
