@@ -268,7 +268,6 @@ def test_the_same_fit_twice() -> None:
 
 
 @pytest.mark.parametrize("alike", ["images", "an axis"])
-@pytest.mark.xfail(reason="k-means is asked for more clusters than there are points, or overflows")
 def test_many_images_of_a_class_that_are_alike(alike: str) -> None:
     x, y = features(1200), torch.arange(1200) % 2
     if alike == "images":

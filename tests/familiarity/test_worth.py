@@ -93,10 +93,7 @@ def test_worth_of_few_images(fit: Fit, each: int, classes: int) -> None:
     "fit",
     [
         FITS["shared"],
-        pytest.param(
-            FITS["a covariance for each"],
-            marks=pytest.mark.xfail(reason="warns that one image has no standard deviation"),
-        ),
+        FITS["a covariance for each"],
     ],
     ids=FITS,
 )

@@ -123,7 +123,6 @@ def test_many_small_classes_lose_none() -> None:
     assert hold_out(whole, 0) == (whole, None)
 
 
-@pytest.mark.xfail(reason="a group counts for one of its classes, and may hold all of another")
 def test_no_class_is_lost_with_groups_of_several_classes() -> None:
     labels = torch.zeros(400, dtype=torch.int64)
     labels[1::2] = 2

@@ -153,6 +153,8 @@ class Familiarity:
             own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             density = (ClassGaussians if "whiteners" in own else SharedGaussian).unpack(own)
             stages.append(Stage(name, density, Tail.unpack(own), float(own["log_weight"])))
+            if {density.classes, len(stages[-1].tail.centres)} != {stages[0].density.classes}:
+                raise ValueError("the stages are of different classes")
         return Familiarity(tuple(stages))
 
     def describe(self) -> dict[str, str]:

@@ -22,6 +22,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -151,7 +152,7 @@ class ClassGaussians:
         centre, axes, means, whiteners, counts, owners = (
             tensors[name] for name in ("centre", "axes", "means", "whiteners", "counts", "owners")
         )
-        size = axes.shape[-1]
+        size = axes.shape[-1] if axes.ndim else 0
         if (
             axes.shape[:-1] != centre.shape
             or means.shape[1:] != (size,)
@@ -159,6 +160,9 @@ class ClassGaussians:
             or whiteners.shape[1:] != (size, size)
             or counts.shape != means.shape[:1]
             or owners.shape != counts.shape
+            or not len(owners)
+            or int(owners.min()) < 0
+            or int(owners.max()) >= len(owners)
             or not torch.equal(owners.unique(), torch.arange(int(owners[-1]) + 1).to(owners))
             or not torch.equal(owners, owners.sort().values)
         ):
@@ -233,7 +237,9 @@ def _clusters(z: Tensor, labels: Tensor, classes: int, most: int) -> tuple[Tenso
 
     In units of the spread within classes, so that no axis counts more than another.
     """
-    spread = (z - class_means(z, labels, classes)[labels]).std(0).clamp_min(1e-30)
+    spread = (z - class_means(z, labels, classes)[labels]).std(0, correction=0)
+    # What never varies within classes parts none of them.
+    spread = spread.where(spread > NOTHING * spread.max(), torch.inf)
     found = torch.zeros_like(labels)
     owners: list[int] = []
     for label in range(classes):
@@ -244,6 +250,7 @@ def _clusters(z: Tensor, labels: Tensor, classes: int, most: int) -> tuple[Tenso
             from sklearn.cluster import KMeans
 
             places = (z[own] / spread).float().cpu().numpy()
+            wanted = min(wanted, len(np.unique(places, axis=0)))
             fitted = KMeans(wanted, n_init=1, max_iter=30, random_state=0).fit(places)
             within = torch.from_numpy(fitted.labels_).long().unique(return_inverse=True)[1]
         found[own] = within.to(found.device) + len(owners)

@@ -31,6 +31,9 @@ PRIOR_IMAGES = 20.0
 """So many images of all classes stand beside those of each class when its mean and spread are
 taken, so that classes with few images lean on the others."""
 
+PRIOR_EXCESSES, PRIOR_EXCESS = 2.0, 0.5
+"""So many excesses of this size, in standard deviations, stand beside those of the images."""
+
 FLOOR = 1e-3
 """Distances are told apart down to this share of the median one."""
 
@@ -142,10 +145,9 @@ def fit_tail(
     shares = torch.linspace(0, 1 - TAIL, POINTS, dtype=torch.float64, device=rising.device)
     points = torch.quantile(rising, shares) if n <= 2**24 else rising[(shares * (n - 1)).long()]
     excess = rising[rising > points[-1]] - points[-1]
-    mean = float(excess.mean()) if len(excess) else 0.0
+    # Where the tail is a point or two, it is taken for exponential, and much as others are.
+    mean = (float(excess.sum()) + PRIOR_EXCESSES * PRIOR_EXCESS) / (len(excess) + PRIOR_EXCESSES)
     variance = float(excess.var()) if len(excess) > 1 else 0.0
-    # Where the tail is a point or two, or all alike, it is taken for exponential.
-    mean = mean if mean > 0 else 1.0
     shape = 0.5 * (1 - mean**2 / variance) if variance > 0 and len(excess) > 10 else 0.0
     shape = max(shape, LEAST_SHAPE)
     return Tail(

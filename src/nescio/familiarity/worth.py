@@ -2,7 +2,8 @@
 
 Classes are left out in turn, some at a time. A density is fitted to the images of the others, and
 asked for those left out: how often does one lie farther from its nearest class than an image of
-the others from its own? From a half, where a stage sees nothing, to 1. No image but the training
+the others from its own? Always, at best; about half of the time where a stage sees nothing, or
+less, since the nearest of many classes is the nearer the more there are. No image but the training
 images is asked for, and none of them is strange: a class left out is the nearest thing to a
 stranger that they hold.
 

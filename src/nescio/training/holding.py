@@ -14,10 +14,11 @@ from nescio.data import ImageSet
 from nescio.randomness import Stream, generator
 
 SHARE, MOST, LEAST = 0.05, 500, 8
-"""Of the training images are held out: this share, so many at most, and no fewer; else none."""
+"""Of the training images, or their groups, are held out: this share, so many at most, and no fewer;
+else none."""
 
 OF_A_CLASS = 5
-"""Of as many images of a class, or groups of them, one may be held out."""
+"""Of as many images of a class one may be held out."""
 
 
 def hold_out(train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet | None]:
@@ -30,20 +31,19 @@ def hold_out(train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet | None]:
     labels = train.require_labels()
     groups = torch.arange(len(labels)) if train.groups is None else train.groups
     names, of = groups.unique(return_inverse=True)
-    order = torch.randperm(len(names), generator=generator(seed, Stream.HELD))
-    # A group counts for the class of one of its images.
-    label = torch.zeros(len(names), dtype=torch.int64).scatter_(0, of, labels)
-    allowed = _places(label[order]) < torch.bincount(label)[label[order]] // OF_A_CLASS
-    chosen = order[allowed][: min(MOST, round(SHARE * len(names)))]
-    held = torch.isin(of, chosen)
+    order = torch.randperm(len(names), generator=generator(seed, Stream.HELD)).tolist()
+    members = of.argsort(stable=True).split(torch.bincount(of).tolist())
+    left = torch.bincount(labels) // OF_A_CLASS
+    chosen: list[Tensor] = []
+    for group in order:
+        if len(chosen) == min(MOST, round(SHARE * len(names))):
+            break
+        own = torch.bincount(labels[members[group]], minlength=len(left))
+        if bool((own <= left).all()):
+            left -= own
+            chosen.append(members[group])
     if len(chosen) < LEAST:
         return train, None
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    held[torch.cat(chosen)] = True
     return train.subset((~held).nonzero()[:, 0]), train.subset(held.nonzero()[:, 0])
-
-
-def _places(labels: Tensor) -> Tensor:
-    """The place of each among those with its label, from 0."""
-    order = labels.argsort(stable=True)
-    sizes = torch.bincount(labels)
-    starts = (sizes.cumsum(0) - sizes)[labels[order]]
-    return torch.empty_like(labels).scatter_(0, order, torch.arange(len(labels)) - starts)
