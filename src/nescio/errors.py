@@ -79,7 +79,7 @@ class DivergenceError(NescioError):
 
 
 class CalibrationError(NescioError):
-    """Training is done, but getting to know its images, or calibrating, failed.
+    """Training is done, but fitting the familiarity model, or calibrating, failed.
 
     Attributes:
         classifier: A :class:`nescio.Classifier` (errors stand below it, so its type is not named

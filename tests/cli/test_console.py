@@ -82,7 +82,7 @@ def bar_lines(advance: float, total: int | None) -> list[str]:
         file=screen, force_terminal=True, width=80, color_system=None, get_time=lambda: now[0]
     )
     reporter = BarReporter(terminal)
-    with reporter.task("getting to know the training images", total, "images") as task:
+    with reporter.task("fitting the familiarity model", total, "images") as task:
         now[0] += advance
         task.advance(4000, "all is well")
         now[0] += advance

@@ -72,7 +72,7 @@ def trained(folder: Path) -> dict[int, nescio.Classifier]:
             assert told.startswith(f"{out}: mlp on stripes")
             assert told.count("\n") == 1
             assert "distributed" not in err.lower()
-            assert err.count("getting to know the training images") == 1
+            assert err.count("fitting the familiarity model") == 1
         found[processes] = nescio.load_model(out)
     return found
 
