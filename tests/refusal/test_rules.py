@@ -123,7 +123,7 @@ def test_the_calibrated_rule_by_hand() -> None:
     decisions = decide(calibrated_rule(8.9, 0.5), p, evidence)
     unfamiliar, ambiguous = Reason.UNFAMILIAR, Reason.AMBIGUOUS
     assert [d.reason for d in decisions] == [None, unfamiliar, ambiguous, ambiguous, unfamiliar]
-    assert [d.proposed for d in decisions] == [("a",), (), ("a", "b", "c"), ("a", "b", "c"), ()]
+    assert [d.proposed for d in decisions] == [("a",), (), ("a", "b", "c"), ("a", "b"), ()]
     together = [math.log(1 + math.exp(3)), 9 + math.log1p(math.exp(-6)), 1 + math.log(2)]
     expected = [*together, together[1], together[1] + 9]
     assert decisions.verdicts.unfamiliarity.tolist() == pytest.approx(expected)

@@ -25,7 +25,12 @@ from PIL import Image
 
 from nescio.refusal import QuantileRule, p_value, quantile_probability
 from nescio.refusal.calibrated import CalibratedOn, CalibratedRule
-from nescio.refusal.scores import SHARED, between_classes
+from nescio.refusal.scores import (
+    SHARED,
+    between_classes,
+    class_unfamiliarity,
+    joint_probability,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -708,12 +713,13 @@ def test_javascript_knows_the_promised_rule(visit: "Callable[..., Visit]") -> No
                 sampled = torch.from_numpy(generator.dirichlet([0.3] * 4, (20, 1))).float()
                 evidence = torch.from_numpy(generator.gamma(1.5, 1.0, (1, 3, 4))).float()
                 verdicts = rule(sampled, evidence)
+                joint = joint_probability(sampled, class_unfamiliarity(evidence))
                 unlike = float(verdicts.unfamiliarity[0])
                 scores = {
                     "unfamiliarity": unlike,
                     "doubt": float(verdicts.ambiguity[0]),
                     "top": int(verdicts.top[0]),
-                    "proposed": rivals_of(sampled.mean(0)[0]),
+                    "proposed": rivals_of(joint.mean(0)[0]),
                     "between": bool(between_classes(sampled)[0]),
                 }
                 told = page.evaluate(PROMISE, [scores, limits])

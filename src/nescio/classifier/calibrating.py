@@ -247,8 +247,8 @@ def _scores(
     ):
         assert evidence is not None  # noqa: S101 - asked for
         by_class = class_unfamiliarity(evidence)
-        probabilities = logits.softmax(-1).cpu()
-        top, doubt = answer(probabilities, joint_probability(probabilities, by_class), DOUBT)
+        joint = joint_probability(logits.softmax(-1).cpu(), by_class)
+        top, doubt = answer(joint, DOUBT)
         parts.append((by_class, doubt, top))
     unfamiliarity, doubt, top = (
         torch.cat(gather_rows(ranks, torch.cat(part))) for part in zip(*parts, strict=True)

@@ -38,7 +38,9 @@ from nescio.refusal import (
     PromiseRow,
     Rule,
     Verdicts,
+    class_unfamiliarity,
     expected_entropy,
+    joint_probability,
     mean_probability,
     mutual_information,
     p_value,
@@ -206,8 +208,10 @@ class Classifier:
     ) -> Tensor:
         """The probability of each class; the largest is that of the forced answer.
 
-        It is the mean over the networks, as the recipe forces an answer (for the article's of the
-        raw outputs, before the softmax).
+        It is the mean over the networks: of what they say once told how familiar each class is
+        (:func:`nescio.refusal.joint_probability`), where the rule in force judges that; else of
+        what they say alone, as the recipe forces an answer (for the article's of the raw outputs,
+        before the softmax).
 
         Args:
             images: An image set, an array, pictures and more, see :meth:`prepare`.
@@ -222,14 +226,21 @@ class Classifier:
         prepared = self.prepare(images)
         predictor = self.predictor(batch_size=batch_size, keep=0)
         parts = [torch.empty(0, len(self.classes))]
-        for logits in predictor.stream_logits(
-            prepared, samples=samples, seed=seed, reporter=reporter
+        for logits, evidence in predictor.stream_judged(
+            prepared,
+            judges=self.rule.needs_evidence,
+            samples=samples,
+            seed=seed,
+            reporter=reporter,
         ):
-            parts.append(self._answered(logits.cpu()))
+            known = None if evidence is None else class_unfamiliarity(evidence)
+            parts.append(self._answered(logits.cpu(), known))
         return torch.cat(parts)
 
-    def _answered(self, logits: Tensor) -> Tensor:
+    def _answered(self, logits: Tensor, known: Tensor | None) -> Tensor:
         """The mean ``(n, C)`` of ``(S, n, C)`` raw outputs, as :meth:`decide` forces it."""
+        if known is not None:
+            return mean_probability(joint_probability(logits.softmax(-1), known))
         first = logits[: self.recipe.forced_samples]
         if self.recipe.forced == "logits":
             return first.mean(0).softmax(-1)
@@ -361,7 +372,8 @@ class Classifier:
             return Decisions(
                 classes=self.classes,
                 verdicts=verdicts,
-                forced=forced,
+                # A rule that knows how familiar each class is answers by that, too.
+                forced=forced if familiarity is None else verdicts.top,
                 probability=mean,
                 median=median,
                 scores=entropies

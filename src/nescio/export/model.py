@@ -154,7 +154,7 @@ def _decide(
     known = evidence(graph, stages, read) if stages else None
     found = verdict(graph, rule, sampled, known)
     scores = Scores(graph, sampled.probabilities, draw.samples)
-    forced = _forced(graph, logits, sampled, classifier)
+    forced = found.top if stages else _forced(graph, logits, sampled, classifier)
     reason = graph.where(found.unfamiliar, 2, graph.where(found.ambiguous, 1, 0))
     classes = [len(classifier.classes)]
     results: dict[str, Result] = {

@@ -97,8 +97,8 @@ class Scores:
 
     def __init__(self, graph: Graph, probabilities: Value, samples: int) -> None:
         self._graph = graph
-        self._p = self.probabilities = probabilities
-        self._samples = self.samples = samples
+        self._p = probabilities
+        self._samples = samples
         self.mean = probabilities.reduce("Mean", 0)
         self.top = top(graph, self.mean)
 
@@ -213,8 +213,9 @@ def _calibrated(graph: Graph, rule: CalibratedRule, sampled: Sampled, known: Val
     by_class = _log_sum_exp(graph, known)
     strangeness = by_class.reduce("Min", 1)
     nearest = graph.op("ArgMin", by_class, axis=1, keepdims=0)
-    own = Scores(graph, sampled.probabilities, sampled.samples)
-    doubt = _doubt(graph, rule, own, by_class)
+    own = Scores(graph, _joint(graph, sampled.probabilities, by_class), sampled.samples)
+    doubt = own.by_name(rule.doubt)
+    mean = sampled.probabilities.reduce("Mean", 0)
     limits = _float32(rule.unfamiliar)
     unfamiliar = ~any_of(graph, by_class <= limits, [1])
     if rule.frontier is None:
@@ -229,7 +230,8 @@ def _calibrated(graph: Graph, rule: CalibratedRule, sampled: Sampled, known: Val
     # Nothing can be raised here, so what is not a number is refused.
     unfamiliar = unfamiliar | ~sampled.finite
     shared = own.mean > SHARED
-    two = shared.cast(TensorProto.INT64).reduce("Sum", 1) > 1
+    two_say = mean > SHARED
+    two = two_say.cast(TensorProto.INT64).reduce("Sum", 1) > 1
     far = ~any_of(graph, by_class <= limits * np.float32(FAR), [1])
     between = two & (refused | unfamiliar) & ~far & sampled.finite
     unfamiliar = unfamiliar & ~between
@@ -250,19 +252,6 @@ def _log_sum_exp(graph: Graph, known: Value) -> Value:
     """See :func:`nescio.refusal.scores.class_unfamiliarity`, ``(n, C)``."""
     most = known.reduce("Max", 1, keep=True)
     return graph.op("Log", graph.op("Exp", known - most).reduce("Sum", 1)) + most.squeeze(1)
-
-
-def _doubt(graph: Graph, rule: CalibratedRule, own: Scores, by_class: Value) -> Value:
-    """See :func:`nescio.refusal.scores.answer`, ``(n,)``."""
-    joint = Scores(graph, _joint(graph, own.probabilities, by_class), own.samples)
-    told = joint.by_name(rule.doubt)
-    if rule.doubt == "error_probability":
-        told = graph.where(own.is_top(), 0.0, joint.mean).reduce("Sum", 1)
-    else:
-        classes = by_class.length(1).cast(TensorProto.FLOAT)
-        most = graph.op("Max", graph.op("Log", classes), 1.0)
-        told = graph.where(graph.op("Equal", joint.top, own.top), told, most)
-    return graph.op("Max", own.by_name(rule.doubt), told)
 
 
 def _stranger(graph: Graph, frontier: Frontier, step: Value, doubt: Value) -> Value:

@@ -121,8 +121,8 @@ class CalibratedRule:
         by_class = _by_class(evidence)
         strangeness, nearest = by_class.min(-1)
         joint = joint_probability(probabilities, by_class)
-        mean = mean_probability(probabilities)
-        top, doubt = answer(probabilities, joint, self.doubt)
+        mean = mean_probability(joint)
+        top, doubt = answer(joint, self.doubt)
         refused = doubt > self._limits(strangeness, doubt, top)
         unfamiliar = self._unfamiliar(by_class)
         if self.frontier is not None:
@@ -169,16 +169,14 @@ class CalibratedRule:
         unfamiliar = self._unfamiliar(by_class)
         if self.doubt != "error_probability":
             return unfamiliar
-        joint = joint_probability(probabilities, by_class)
+        probabilities = joint_probability(probabilities, by_class)
         if self.frontier is not None:
             allowed = self.frontier.allowed(by_class.min(-1).values)[:, None]
         else:
             allowed = torch.tensor(self.doubtful)
         limits = 1.0 - allowed.to(probabilities).clamp(-1.0, 2.0)
-        # An answer must pass by the networks' word and once they know of familiarity.
-        both = torch.stack([probabilities, joint], 1)
-        sure = mean_is_settled(both, total, limits, error / 2, 0.0)[1].all(0)
-        unsure = mean_is_settled(both, total, limits, error / 2, 1.0)[0].any(0)
+        _, sure = mean_is_settled(probabilities, total, limits, error, 0.0)
+        unsure, _ = mean_is_settled(probabilities, total, limits, error, 1.0)
         # With a limit below a half several classes could pass it: the best must be known.
         if float(limits.min()) < 0.5:
             sure = sure & self._leads(probabilities, total, error)

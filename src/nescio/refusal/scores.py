@@ -6,7 +6,6 @@ are in nats.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -146,32 +145,17 @@ def joint_probability(probabilities: Tensor, unfamiliarity: Tensor) -> Tensor:
     return joint / total
 
 
-def answer(probabilities: Tensor, joint: Tensor, doubt: str) -> tuple[Tensor, Tensor]:
-    """The networks' answer, and how doubtful it is, ``(N,)`` each.
-
-    The networks answer; familiarity may raise a doubt, and never lay one: what the networks
-    disagree on is not settled by where the image lies, and an answer from whose class it lies far
-    is doubted, however sure they are.
+def answer(joint: Tensor, doubt: str) -> tuple[Tensor, Tensor]:
+    """The answer of networks that know how familiar each class is, and how doubtful it is.
 
     Args:
-        probabilities: ``(S, N, C)``.
         joint: ``(S, N, C)``, see :func:`joint_probability`.
         doubt: A name in :data:`DOUBTS`.
 
     Returns:
-        The most probable class, int64, and the larger of two doubts: the networks' own, and what
-        is left of their answer once they know how familiar each class is.
+        The most probable class, int64, and the doubt, ``(N,)`` each.
     """
-    top = mean_probability(probabilities).argmax(-1)
-    own, told = DOUBTS[doubt](probabilities), DOUBTS[doubt](joint)
-    mean = mean_probability(joint)
-    if doubt == "error_probability":
-        others = torch.nn.functional.one_hot(top, mean.shape[-1]).bool()
-        told = mean.masked_fill(others, 0.0).sum(-1)
-    else:
-        # As doubtful as can be, where they would answer otherwise.
-        told = told.where(mean.argmax(-1) == top, max(1.0, math.log(mean.shape[-1])))
-    return top, torch.maximum(own, told)
+    return mean_probability(joint).argmax(-1), DOUBTS[doubt](joint)
 
 
 def between_classes(probabilities: Tensor) -> Tensor:
