@@ -215,7 +215,6 @@ def _calibrated(graph: Graph, rule: CalibratedRule, sampled: Sampled, known: Val
     nearest = graph.op("ArgMin", by_class, axis=1, keepdims=0)
     own = Scores(graph, _joint(graph, sampled.probabilities, by_class), sampled.samples)
     doubt = own.by_name(rule.doubt)
-    mean = sampled.probabilities.reduce("Mean", 0)
     limits = _float32(rule.unfamiliar)
     unfamiliar = ~any_of(graph, by_class <= limits, [1])
     if rule.frontier is None:
@@ -230,8 +229,9 @@ def _calibrated(graph: Graph, rule: CalibratedRule, sampled: Sampled, known: Val
     # Nothing can be raised here, so what is not a number is refused.
     unfamiliar = unfamiliar | ~sampled.finite
     shared = own.mean > SHARED
-    two_say = mean > SHARED
-    two = two_say.cast(TensorProto.INT64).reduce("Sum", 1) > 1
+    two = (sampled.probabilities.reduce("Mean", 0) > SHARED).cast(TensorProto.INT64).reduce(
+        "Sum", 1
+    ) > 1
     far = ~any_of(graph, by_class <= limits * np.float32(FAR), [1])
     between = two & (refused | unfamiliar) & ~far & sampled.finite
     unfamiliar = unfamiliar & ~between

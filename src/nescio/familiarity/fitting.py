@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
@@ -204,18 +205,17 @@ def _fit_stages(
         if isinstance(density, SharedGaussian):
             density = density.shortened(DETAIL_AXES if name == DETAIL else MOST_AXES)
         stages[name] = Stage(name, density, tail)
-        worth[name] = stage_worth(own[some], labels[some], classes, fit)
+        layers = layers_of(tuple(stages))
+        if name == OUTPUT and layers:
+            # It was trained to tell the classes apart, so that no class can be left out of it.
+            worth[name] = worth[layers[-1]]
+        else:
+            worth[name] = stage_worth(own[some], labels[some], classes, fit)
     if not stages:
         raise ArchitectureError("all training images are alike at every stage of the network")
-    layers = layers_of(tuple(stages))
-    if layers and OUTPUT in stages:
-        # It was trained to tell the classes apart, so that no class can be left out of it.
-        worth[OUTPUT] = worth[layers[-1]]
     weights = log_weights(worth)
     return Familiarity(
-        tuple(
-            Stage(name, stage.density, stage.tail, weights[name]) for name, stage in stages.items()
-        )
+        tuple(replace(stage, log_weight=weights[name]) for name, stage in stages.items())
     )
 
 

@@ -247,6 +247,7 @@ def _clusters(z: Tensor, labels: Tensor, classes: int, most: int) -> tuple[Tenso
         wanted = max(1, min(most, int(own.sum()) // IMAGES_A_CLUSTER))
         within = torch.zeros(int(own.sum()), dtype=torch.int64)
         if wanted > 1:
+            # Here, since it takes long to import, and few commands part anything.
             from sklearn.cluster import KMeans
 
             places = (z[own] / spread).float().cpu().numpy()
