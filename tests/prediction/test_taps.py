@@ -114,13 +114,10 @@ def guide_of(network: nn.Module, choice: str) -> MeanField:
     )
 
 
-@pytest.mark.parametrize("batch_size", [512, 3])
-def test_sampled_networks_read_the_layers_of_their_trunk(
-    network: nn.Module, batch_size: int
-) -> None:
-    guide, layers = guide_of(network, "head"), ("1", "3", "6")
-    assert cut_network(network, guide.names, to_float(images())).trunk is not None
-    networks = SampledNetworks.prepare(
+def tapped(
+    network: nn.Module, guide: MeanField, layers: tuple[str, ...], batch_size: int = 512
+) -> SampledNetworks:
+    return SampledNetworks.prepare(
         network,
         guide,
         images(),
@@ -130,6 +127,15 @@ def test_sampled_networks_read_the_layers_of_their_trunk(
         layers=layers,
         reduce=reduce_features,
     )
+
+
+@pytest.mark.parametrize("batch_size", [512, 3])
+def test_sampled_networks_read_the_layers_of_their_trunk(
+    network: nn.Module, batch_size: int
+) -> None:
+    guide, layers = guide_of(network, "head"), ("1", "3", "6")
+    assert cut_network(network, guide.names, to_float(images())).trunk is not None
+    networks = tapped(network, guide, layers, batch_size)
     read = StageReader(network, guide.center(), layers)(to_float(images()))
     for _ in range(2):
         passed = networks.run_trunk(images())
@@ -144,13 +150,5 @@ def test_sampled_networks_read_the_layers_of_their_trunk(
 
 def test_sampled_networks_read_nothing_where_a_layer_is_random(network: nn.Module) -> None:
     guide = guide_of(network, "5.*,7.*")
-    networks = SampledNetworks.prepare(
-        network,
-        guide,
-        images(),
-        classes=3,
-        seed=1,
-        layers=("1", "6"),
-        reduce=reduce_features,
-    )
+    networks = tapped(network, guide, ("1", "6"))
     assert networks.run_trunk(images()).read is None

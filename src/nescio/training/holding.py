@@ -32,16 +32,17 @@ def hold_out(train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet | None]:
     groups = torch.arange(len(labels)) if train.groups is None else train.groups
     names, of = groups.unique(return_inverse=True)
     order = torch.randperm(len(names), generator=generator(seed, Stream.HELD)).tolist()
-    members = of.argsort(stable=True).split(torch.bincount(of).tolist())
+    members, ends = of.argsort(stable=True), torch.bincount(of).cumsum(0).tolist()
     left = torch.bincount(labels) // OF_A_CLASS
     chosen: list[Tensor] = []
     for group in order:
         if len(chosen) == min(MOST, round(SHARE * len(names))):
             break
-        own = torch.bincount(labels[members[group]], minlength=len(left))
+        inside = members[ends[group - 1] if group else 0 : ends[group]]
+        own = torch.bincount(labels[inside], minlength=len(left))
         if bool((own <= left).all()):
             left -= own
-            chosen.append(members[group])
+            chosen.append(inside)
     if len(chosen) < LEAST:
         return train, None
     held = torch.zeros(len(labels), dtype=torch.bool)
